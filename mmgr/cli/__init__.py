@@ -1,0 +1,1 @@
+"""The commands: the only rooms that parse arguments, print and exit."""

@@ -1,0 +1,131 @@
+"""What the configuration says, as frozen records: the only form in which the rest of the program knows it.
+
+No file is read here and nothing is checked; ``loader`` makes these records, ``checks`` judges them, ``writer`` prints them.
+Field names are the configuration's keys, with the unit where the key's own name has none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Mapping, Optional, Tuple
+
+from mmgr.endpoint import Endpoint
+
+
+class FallbackStatus(Enum):
+    """What a child that failed counts as; names as in the configuration."""
+
+    ACCEPT = "accept"
+    REJECT = "reject"
+    TEMPORARY_FAILURE = "temporary-failure"
+    DISCARD = "discard"
+
+
+class EnvelopeDispatch(Enum):
+    """How the children are asked at connect to data: all at once, or one after another."""
+
+    PARALLEL = "parallel"
+    SEQUENTIAL = "sequential"
+
+
+@dataclass(frozen=True)
+class PackageSettings:
+    """``[package]``: what detection assumes of the platform."""
+
+    platform: str = ""
+    options: Tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SecuritySettings:
+    """``[security]``: whom the daemon becomes when it was started as root; empty names are chosen at the start."""
+
+    effective_user: str = ""
+    effective_group: str = ""
+
+
+@dataclass(frozen=True)
+class LogSettings:
+    """``[log]``. level is one of error, warning, info, debug; path empty or "-" is standard error."""
+
+    level: str = "info"
+    path: str = ""
+    use_syslog: bool = True
+    syslog_facility: str = "mail"
+
+
+@dataclass(frozen=True)
+class ManagerSettings:
+    """``[manager]``: the side that the MTA sees, and what holds for every session."""
+
+    connection_spec: Tuple[Endpoint, ...] = ()
+    unix_socket_mode: int = 0o660
+    unix_socket_group: str = ""
+    remove_unix_socket_on_create: bool = True
+    remove_unix_socket_on_close: bool = True
+    daemon: bool = False
+    pid_file: str = ""
+    fallback_status: FallbackStatus = FallbackStatus.ACCEPT
+    envelope_dispatch: EnvelopeDispatch = EnvelopeDispatch.PARALLEL
+    chunk_size_bytes: int = 65535
+    spool_threshold_bytes: int = 1048576
+    spool_directory: str = ""
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """``[workers]``: how many workers, and how long an ending one may take. n_workers 0 means by CPU count."""
+
+    n_workers: int = 0
+    drain_timeout_s: float = 300.0
+
+
+@dataclass(frozen=True)
+class ChildSettings:
+    """One ``[[child]]`` of ``[milters]``. Timeouts in seconds; connection_spec lists one endpoint or more."""
+
+    name: str
+    connection_spec: Tuple[Endpoint, ...]
+    description: str = ""
+    enabled: bool = True
+    fallback_status: FallbackStatus = FallbackStatus.ACCEPT
+    evaluation_mode: bool = False
+    applicable_conditions: Tuple[str, ...] = ()
+    connection_timeout_s: float = 10.0
+    writing_timeout_s: float = 25.0
+    reading_timeout_s: float = 25.0
+    end_of_message_timeout_s: float = 290.0
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a value came from: ``default``, ``FILE:LINE`` or ``command line``."""
+
+    text: str = "default"
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Config:
+    """One reading of the configuration: immutable, handed to the workers at their fork.
+
+    children keeps the configured order; origins maps a dotted key ("manager.connection_spec",
+    "milters.NAME.enabled") to where its value came from, default where absent.
+    """
+
+    package: PackageSettings = PackageSettings()
+    security: SecuritySettings = SecuritySettings()
+    log: LogSettings = LogSettings()
+    manager: ManagerSettings = ManagerSettings()
+    workers: WorkerSettings = WorkerSettings()
+    children: Tuple[ChildSettings, ...] = ()
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+    directory: Optional[str] = None
+
+    @property
+    def enabled_children(self) -> Tuple[ChildSettings, ...]:
+        """The children that sessions use, in order."""
+        return tuple(child for child in self.children if child.enabled)
