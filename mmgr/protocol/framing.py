@@ -1,0 +1,140 @@
+"""Frames: ``uint32 length | code byte | payload``, length counting code and payload. Bytes in, whole frames out.
+
+A frame is kept as the bytes that came, prefix included, so that one which nobody edits is sent on as it is:
+``frame[4]`` is its code and ``frame[5:]`` its payload. Nothing here knows which side of the wire we are on.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from mmgr.protocol.constants import PACKET_LENGTH_MIN
+from mmgr.protocol.errors import LocalProtocolError, RemoteProtocolError
+
+CODE = 4
+"""Index of the code byte in a frame."""
+
+PAYLOAD = 5
+"""Index of the first payload byte in a frame."""
+
+LENGTH_PREFIX = struct.Struct("!I")
+_HEAD = struct.Struct("!IB")
+_unpack_length = LENGTH_PREFIX.unpack_from
+
+_FOREIGN = (
+    (b"\x16\x03", "a TLS handshake"),
+    (b"\x80", "an old SSL handshake"),
+    (b"GET ", "an HTTP request"),
+    (b"POST ", "an HTTP request"),
+    (b"HEAD ", "an HTTP request"),
+    (b"PUT ", "an HTTP request"),
+    (b"OPTIONS ", "an HTTP request"),
+    (b"CONNECT ", "an HTTP request"),
+    (b"PRI * HTTP", "an HTTP/2 request"),
+    (b"HTTP/", "an HTTP response"),
+    (b"EHLO ", "an SMTP dialogue"),
+    (b"HELO ", "an SMTP dialogue"),
+    (b"LHLO ", "an LMTP dialogue"),
+    (b"MAIL FROM", "an SMTP dialogue"),
+    (b"QUIT\r\n", "an SMTP dialogue"),
+    (b"220", "the greeting of an SMTP service"),
+    (b"SSH-", "an SSH greeting"),
+    (b"PROXY ", "the PROXY protocol"),
+    (b"\r\n\r\n\x00\r\nQUIT\n", "the PROXY protocol, version 2"),
+    (b"SPAMC ", "a spamc request"),
+    (b"PING SPAMC", "a spamc request"),
+    (b"zINSTREAM", "a clamd request"),
+    (b"nPING", "a clamd request"),
+    (b"* OK", "an IMAP greeting"),
+    (b"+OK", "a POP3 greeting"),
+    (b"<?xml", "XML"),
+    (b"{", "JSON"),
+)
+
+
+def encode_frame(code: int, payload: bytes = b"") -> bytes:
+    r"""One frame: ``encode_frame(Reply.SMFIR_CONTINUE) == b"\x00\x00\x00\x01c"``."""
+    return _HEAD.pack(len(payload) + 1, code) + payload
+
+
+def looks_like(data: bytes) -> str:
+    """What bytes that are no milter packet look like, for the one warning that names it.
+
+    >>> looks_like(b"GET / HTTP/1.1")
+    'an HTTP request'
+    """
+    head = bytes(data[:24])
+    upper = head.upper()
+    for prefix, name in _FOREIGN:
+        if upper.startswith(prefix.upper()):
+            return name
+    if not head.strip(b"\x00"):
+        return "null bytes"
+    if all(byte in b"\t\r\n" or 32 <= byte < 127 for byte in head):
+        return "text"
+    return "random bytes"
+
+
+class FrameBuffer:
+    """Collects what was received and gives it back as whole frames, several at once.
+
+    length_max is the largest length that the peer may announce, checked before the rest is awaited, so a peer can
+    never make this buffer grow past it by more than one read.
+    """
+
+    __slots__ = ("_buffer", "_length_max")
+
+    def __init__(self, length_max: int) -> None:
+        self._buffer = bytearray()
+        self._length_max = length_max
+
+    def __len__(self) -> int:
+        """Bytes held back because their frame is not whole yet."""
+        return len(self._buffer)
+
+    def feed(self, data: bytes) -> list[bytes]:
+        r"""Take received bytes, give all frames that are whole now, oldest first; an empty list means: not enough yet.
+
+        Raises RemoteProtocolError at a length below 1 or above the limit, naming what the bytes look like. Frames
+        before the bad one are lost with it, as the peer is out of step anyway.
+
+        >>> FrameBuffer(100).feed(b"\x00\x00\x00\x01A\x00\x00\x00\x01Q\x00\x00")
+        [b'\x00\x00\x00\x01A', b'\x00\x00\x00\x01Q']
+        """
+        buffer = self._buffer
+        buffer += data
+        size = len(buffer)
+        start = 0
+        frames: list[bytes] = []
+        while size - start >= CODE:
+            (length,) = _unpack_length(buffer, start)
+            if length < PACKET_LENGTH_MIN or length > self._length_max:
+                raise self._bad_length(length, start)
+            end = start + CODE + length
+            if end > size:
+                break
+            frames.append(bytes(buffer[start:end]))
+            start = end
+        if start:
+            del buffer[:start]
+        return frames
+
+    def _bad_length(self, length: int, start: int) -> RemoteProtocolError:
+        seen = looks_like(bytes(self._buffer[start : start + 24]))
+        limit = f"between {PACKET_LENGTH_MIN} and {self._length_max}"
+        return RemoteProtocolError(f"packet length {length} is not {limit}; this looks like {seen}")
+
+
+def split_frames(data: bytes, length_max: int) -> list[bytes]:
+    """Split bytes that must be whole frames: for vectors and tests. Raises RemoteProtocolError on left-over bytes."""
+    buffer = FrameBuffer(length_max)
+    frames = buffer.feed(data)
+    if len(buffer):
+        raise RemoteProtocolError(f"{len(buffer)} bytes are left over after the last whole packet")
+    return frames
+
+
+def check_frame(frame: bytes) -> None:
+    """Raise LocalProtocolError unless frame is one whole frame: for our own invariants at the edges."""
+    if len(frame) < PAYLOAD or _unpack_length(frame, 0)[0] != len(frame) - CODE:
+        raise LocalProtocolError(f"not one whole frame: {frame[:16]!r}")

@@ -1,0 +1,110 @@
+"""Option negotiation: versions, the two flag words, macro lists, and what each flag silences. Arithmetic alone.
+
+Sources: libmilter engine.c (``st_optionneg``), sendmail milter.c, Postfix milter8.c (``milter8_connect``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mmgr.protocol.constants import ActionFlag, Command, MacroStage, ProtocolFlag, flag_names
+from mmgr.protocol.errors import RemoteProtocolError
+from mmgr.protocol.fields import UINT32
+from mmgr.protocol.macros import decode_macro_lists, encode_macro_lists
+
+ALL_ACTIONS = 0x1FF
+"""Every action that exists (SMFI_CURR_ACTS)."""
+
+ALL_STEPS = 0x001FFFFF
+"""Every protocol bit but the internal ones for larger data sizes (SMFI_CURR_PROT)."""
+
+ACTIONS_OF_VERSION: Mapping[int, int] = {1: 0x0F, 2: 0x3F, 3: 0x3F, 4: 0x3F, 5: 0x3F, 6: ALL_ACTIONS}
+STEPS_OF_VERSION: Mapping[int, int] = {1: 0x3F, 2: 0x7F, 3: 0x17F, 4: 0x37F, 5: 0x37F, 6: ALL_STEPS}
+"""What an MTA of that version offers (Postfix's table; it has no entry for 5, sendmail never released one)."""
+
+NO_STEP: Mapping[int, ProtocolFlag] = {
+    Command.SMFIC_CONNECT: ProtocolFlag.SMFIP_NOCONNECT,
+    Command.SMFIC_HELO: ProtocolFlag.SMFIP_NOHELO,
+    Command.SMFIC_MAIL: ProtocolFlag.SMFIP_NOMAIL,
+    Command.SMFIC_RCPT: ProtocolFlag.SMFIP_NORCPT,
+    Command.SMFIC_DATA: ProtocolFlag.SMFIP_NODATA,
+    Command.SMFIC_HEADER: ProtocolFlag.SMFIP_NOHDRS,
+    Command.SMFIC_EOH: ProtocolFlag.SMFIP_NOEOH,
+    Command.SMFIC_BODY: ProtocolFlag.SMFIP_NOBODY,
+    Command.SMFIC_UNKNOWN: ProtocolFlag.SMFIP_NOUNKNOWN,
+}
+"""The bit that leaves a command out."""
+
+NO_REPLY: Mapping[int, ProtocolFlag] = {
+    Command.SMFIC_CONNECT: ProtocolFlag.SMFIP_NR_CONN,
+    Command.SMFIC_HELO: ProtocolFlag.SMFIP_NR_HELO,
+    Command.SMFIC_MAIL: ProtocolFlag.SMFIP_NR_MAIL,
+    Command.SMFIC_RCPT: ProtocolFlag.SMFIP_NR_RCPT,
+    Command.SMFIC_DATA: ProtocolFlag.SMFIP_NR_DATA,
+    Command.SMFIC_HEADER: ProtocolFlag.SMFIP_NR_HDR,
+    Command.SMFIC_EOH: ProtocolFlag.SMFIP_NR_EOH,
+    Command.SMFIC_BODY: ProtocolFlag.SMFIP_NR_BODY,
+    Command.SMFIC_UNKNOWN: ProtocolFlag.SMFIP_NR_UNKN,
+}
+"""The bit that takes away a command's reply. End of message has none: it is always answered."""
+
+ALWAYS_SILENT = frozenset(
+    (Command.SMFIC_MACRO, Command.SMFIC_ABORT, Command.SMFIC_QUIT, Command.SMFIC_QUIT_NC),
+)
+"""Commands that nobody ever answers."""
+
+SINCE_VERSION: Mapping[int, int] = {Command.SMFIC_UNKNOWN: 3, Command.SMFIC_DATA: 4}
+"""Commands that an older peer must not be sent; all others are there since version 2."""
+
+
+@dataclass(frozen=True)
+class OptionNegotiation:
+    """SMFIC_OPTNEG and SMFIR_OPTNEG: the same shape both ways. Bits nobody knows are kept as they came.
+
+    macro_lists is only ever sent by a milter; the MTA's packet has to end after the three words, as rspamd and
+    authentication_milter hang up on anything else.
+    """
+
+    version: int
+    actions: int
+    steps: int
+    macro_lists: Mapping[MacroStage, tuple[bytes, ...]] = field(default_factory=dict)
+
+    def wants(self, command: int) -> bool:
+        """Is the milter that answered this to be sent the command?"""
+        if self.version < SINCE_VERSION.get(command, 0):
+            return False
+        return not self.steps & NO_STEP.get(command, 0)
+
+    def answers(self, command: int) -> bool:
+        """Does the milter that answered this reply to the command?"""
+        return command not in ALWAYS_SILENT and not self.steps & NO_REPLY.get(command, 0)
+
+    def has_leading_space(self) -> bool:
+        """Do header values travel with the space after their colon?"""
+        return bool(self.steps & ProtocolFlag.SMFIP_HDR_LEADSPC)
+
+    def __str__(self) -> str:
+        return (
+            f"version={self.version} actions={flag_names(ActionFlag, self.actions)} "
+            f"steps={flag_names(ProtocolFlag, self.steps)}"
+        )
+
+
+def decode_options(payload: bytes) -> OptionNegotiation:
+    r"""Payload = uint32 version | uint32 actions | uint32 steps | macro lists (``decode_macro_lists``).
+
+    Example: Postfix 3.7 offers b"\0\0\0\6\0\0\1\xff\0\x1f\xff\xff". A peer of before version 1 of the flags may leave
+    words out; nobody does any more, so less than 12 bytes raise RemoteProtocolError.
+    """
+    if len(payload) < 12:
+        raise RemoteProtocolError(f"negotiation: {len(payload)} bytes where three integers belong")
+    version, actions, steps = (UINT32.unpack_from(payload, position)[0] for position in (0, 4, 8))
+    return OptionNegotiation(version, actions, steps, decode_macro_lists(payload[12:]))
+
+
+def encode_options(options: OptionNegotiation) -> bytes:
+    """The payload of a negotiation; without macro lists exactly 12 bytes."""
+    words = UINT32.pack(options.version) + UINT32.pack(options.actions) + UINT32.pack(options.steps)
+    return words + encode_macro_lists(options.macro_lists)
