@@ -59,6 +59,10 @@ class PeerClosed(MmgrError):
     """The other end closed the connection; for an MTA an ordinary end, for a child while a reply is due a failure."""
 
 
+class PeerTruncated(PeerClosed):
+    """The other end closed the connection in the middle of a packet."""
+
+
 class PeerTimeout(MmgrError):
     """The other end did not read or write in time. The connection is out of step and has to be closed."""
 

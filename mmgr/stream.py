@@ -11,10 +11,9 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Optional
 
-from mmgr.endpoint import Endpoint
-from mmgr.errors import PeerClosed, PeerTimeout
+from mmgr.endpoint import Address, Endpoint, connect_addresses
+from mmgr.errors import PeerClosed, PeerTimeout, PeerTruncated
 from mmgr.protocol.framing import FrameBuffer
 
 READ_BYTES = 262144
@@ -22,6 +21,12 @@ READ_BYTES = 262144
 
 IOV_MAX = 512
 """Pieces of one vectored write; POSIX promises 16, Linux takes 1,024."""
+
+HELD_BYTES_MAX = 4194304
+"""What is read ahead while a write waits: 800,000 plain replies, more than any one write asks for."""
+
+BACKLOG_RETRY_S = 0.02
+"""How soon a unix socket with a full backlog is tried again."""
 
 Patience = Callable[[], None]
 """What is called each time that a read has waited for another ``tick_s`` without a byte."""
@@ -49,24 +54,28 @@ class FrameStream:
         return self._socket.fileno()
 
     def has_frame(self) -> bool:
-        """Would ``read`` return without waiting?"""
-        return bool(self._frames)
+        """Would ``read`` return, or raise because of what already came, without waiting?"""
+        return bool(self._frames) or self._buffer.is_broken
 
-    def read(
-        self, deadline: Optional[float], patience: Optional[Patience] = None, tick_s: float = 5.0
-    ) -> bytes:
+    def read(self, deadline: float | None, patience: Patience | None = None, tick_s: float = 1.0) -> bytes:
         """The next frame. patience is called about every tick_s while nothing comes.
 
         Raises PeerTimeout at the deadline, PeerClosed at the end of the stream (also in the middle of a frame), and
         RemoteProtocolError for a length that no peer may announce.
         """
         while not self._frames:
+            if self._buffer.is_broken:
+                self._buffer.feed(b"")
             self._wait_readable(deadline, patience, tick_s)
             self._frames.extend(self._buffer.feed(self._receive()))
         return self._frames.popleft()
 
-    def write(self, frames: Sequence[bytes], deadline: Optional[float]) -> None:
-        """Send frames in as few writes as the kernel allows. Raises PeerTimeout, PeerClosed."""
+    def write(self, frames: Sequence[bytes], deadline: float | None) -> None:
+        """Send frames in as few writes as the kernel allows. What the peer says while it takes no more is kept.
+
+        Raises PeerTimeout, PeerClosed, and RemoteProtocolError for a length that no peer may announce; frames that came
+        before are there for ``read`` even then.
+        """
         for start in range(0, len(frames), IOV_MAX):
             self._send_all(b"".join(frames[start : start + IOV_MAX]), deadline)
 
@@ -81,9 +90,12 @@ class FrameStream:
     def close(self) -> None:
         """Close the socket; what was not read is lost."""
         self._socket.close()
+        self._frames.clear()
 
-    def _wait_readable(self, deadline: Optional[float], patience: Optional[Patience], tick_s: float) -> None:
+    def _wait_readable(self, deadline: float | None, patience: Patience | None, tick_s: float) -> None:
         while True:
+            if self._socket.fileno() < 0:
+                raise PeerClosed("connection closed on this side")
             wait_s = tick_s if patience else None
             if deadline is not None:
                 left_s = deadline - time.monotonic()
@@ -104,38 +116,88 @@ class FrameStream:
             return b""
         except OSError as error:
             raise PeerClosed(f"connection lost: {error.strerror or error}") from error
+        if not data and len(self._buffer):
+            raise PeerTruncated(
+                f"connection closed in the middle of a packet; it looks like {self._buffer.looks_like()}"
+            )
         if not data:
-            held = len(self._buffer)
-            raise PeerClosed(f"connection closed in the middle of a packet ({held} bytes)" if held else "connection closed")
+            raise PeerClosed("connection closed")
         return data
 
     def _acknowledge_at_once(self) -> None:
         """Linux forgets TCP_QUICKACK after use; without it libmilter's small replies stall 40 ms each (Nagle)."""
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
-    def _send_all(self, data: bytes, deadline: Optional[float]) -> None:
+    def _send_all(self, data: bytes, deadline: float | None) -> None:
         view = memoryview(data)
+        room = HELD_BYTES_MAX
         while view:
             try:
                 view = view[self._socket.send(view) :]
             except BlockingIOError:
-                self._wait_writable(deadline)
+                if self._wait_writable(deadline, select.POLLIN if room > 0 else 0):
+                    room -= self._read_ahead()
             except OSError as error:
                 raise PeerClosed(f"connection lost: {error.strerror or error}") from error
 
-    def _wait_writable(self, deadline: Optional[float]) -> None:
-        writable = select.poll()
-        writable.register(self._socket, select.POLLOUT)
+    def _wait_writable(self, deadline: float | None, or_readable: int) -> bool:
+        """Wait until the kernel takes more, or there is something to read if or_readable asks for that: then True.
+
+        libmilter (8.17) stops reading while some 280 of its replies lie unread, so who only writes waits for ever.
+        """
+        either = select.poll()
+        either.register(self._socket, select.POLLOUT | or_readable)
         left_s = None if deadline is None else deadline - time.monotonic()
         if left_s is not None and left_s <= 0:
             raise PeerTimeout("nothing was taken in time")
-        if not writable.poll(None if left_s is None else left_s * 1000 + 1):
+        events = either.poll(None if left_s is None else left_s * 1000 + 1)
+        if not events:
             raise PeerTimeout("nothing was taken in time")
+        return bool(events[0][1] & or_readable)
+
+    def _read_ahead(self) -> int:
+        """Read once while a write waits; how many bytes came. The end of the stream is left for ``read`` to find."""
+        try:
+            data = self._receive()
+        except PeerClosed:
+            return HELD_BYTES_MAX
+        self._frames.extend(self._buffer.feed(data))
+        return len(data)
 
 
 def connect(endpoint: Endpoint, deadline: float, length_max: int) -> FrameStream:
-    """A stream to endpoint. Raises PeerTimeout at the deadline, PeerClosed if nobody listens there or it is full.
+    """A stream to endpoint. Blocks until connected or until the deadline.
 
-    A unix socket whose backlog is full refuses at once with EAGAIN; it is tried again until the deadline.
+    Raises PeerTimeout at the deadline, PeerClosed if nobody listens there (all addresses of a host name are tried),
+    EndpointError if its host has no address. A unix socket whose backlog is full says so at once with EAGAIN; it is
+    tried again until the deadline.
     """
-    raise NotImplementedError
+    failure: OSError | None = None
+    for address in connect_addresses(endpoint):
+        candidate = socket.socket(endpoint.family, socket.SOCK_STREAM)
+        try:
+            _connect(candidate, address, deadline)
+            return FrameStream(candidate, length_max)
+        except (TimeoutError, socket.timeout) as error:
+            candidate.close()
+            raise PeerTimeout("not connected in time") from error
+        except OSError as error:
+            candidate.close()
+            failure = error
+        except BaseException:
+            candidate.close()
+            raise
+    assert failure is not None, "an endpoint has at least one address"
+    raise PeerClosed(failure.strerror or str(failure)) from failure
+
+
+def _connect(candidate: socket.socket, address: Address, deadline: float) -> None:
+    while True:
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError
+        candidate.settimeout(left_s)
+        try:
+            return candidate.connect(address)
+        except BlockingIOError:
+            time.sleep(min(BACKLOG_RETRY_S, left_s))

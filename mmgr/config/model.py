@@ -1,14 +1,14 @@
 """What the configuration says, as frozen records: the only form in which the rest of the program knows it.
 
-No file is read here and nothing is checked; ``loader`` makes these records, ``checks`` judges them, ``writer`` prints them.
+No file is read here and nothing is checked: ``loader`` makes these records, ``checks`` judges, ``writer`` prints them.
 Field names are the configuration's keys, with the unit where the key's own name has none.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Mapping, Optional, Tuple
 
 from mmgr.endpoint import Endpoint
 
@@ -34,7 +34,7 @@ class PackageSettings:
     """``[package]``: what detection assumes of the platform."""
 
     platform: str = ""
-    options: Tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class LogSettings:
 class ManagerSettings:
     """``[manager]``: the side that the MTA sees, and what holds for every session."""
 
-    connection_spec: Tuple[Endpoint, ...] = ()
+    connection_spec: tuple[Endpoint, ...] = (Endpoint("unix", path="/run/milter-manager/milter-manager.sock"),)
     unix_socket_mode: int = 0o660
     unix_socket_group: str = ""
     remove_unix_socket_on_create: bool = True
@@ -86,12 +86,12 @@ class ChildSettings:
     """One ``[[child]]`` of ``[milters]``. Timeouts in seconds; connection_spec lists one endpoint or more."""
 
     name: str
-    connection_spec: Tuple[Endpoint, ...]
+    connection_spec: tuple[Endpoint, ...]
     description: str = ""
     enabled: bool = True
     fallback_status: FallbackStatus = FallbackStatus.ACCEPT
     evaluation_mode: bool = False
-    applicable_conditions: Tuple[str, ...] = ()
+    applicable_conditions: tuple[str, ...] = ()
     connection_timeout_s: float = 10.0
     writing_timeout_s: float = 25.0
     reading_timeout_s: float = 25.0
@@ -100,9 +100,14 @@ class ChildSettings:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a value came from: ``default``, ``FILE:LINE`` or ``command line``."""
+    """Where a value came from: ``default``, ``FILE:LINE`` or ``command line``.
+
+    path and line say the same to a program; a line of 0 means that there is no file with lines behind it.
+    """
 
     text: str = "default"
+    path: str = ""
+    line: int = 0
 
     def __str__(self) -> str:
         return self.text
@@ -121,11 +126,11 @@ class Config:
     log: LogSettings = LogSettings()
     manager: ManagerSettings = ManagerSettings()
     workers: WorkerSettings = WorkerSettings()
-    children: Tuple[ChildSettings, ...] = ()
+    children: tuple[ChildSettings, ...] = ()
     origins: Mapping[str, Origin] = field(default_factory=dict)
-    directory: Optional[str] = None
+    directory: str | None = None
 
     @property
-    def enabled_children(self) -> Tuple[ChildSettings, ...]:
+    def enabled_children(self) -> tuple[ChildSettings, ...]:
         """The children that sessions use, in order."""
         return tuple(child for child in self.children if child.enabled)

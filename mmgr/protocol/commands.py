@@ -13,7 +13,7 @@ from typing import Callable, Union
 from mmgr.protocol.constants import Command
 from mmgr.protocol.errors import LocalProtocolError, RemoteProtocolError
 from mmgr.protocol.fields import UINT16, nothing, one_string, shown, strings, terminated, two_strings
-from mmgr.protocol.framing import CODE, PAYLOAD, check_frame, encode_frame
+from mmgr.protocol.framing import CODE, PAYLOAD, check_frame, encode_message
 from mmgr.protocol.macros import decode_macros, encode_macros
 from mmgr.protocol.options import OptionNegotiation, decode_options, encode_options
 
@@ -131,8 +131,9 @@ def _decode_macro(payload: bytes) -> Macro:
 def decode_connect(payload: bytes) -> Connect:
     r"""Payload = hostname NUL | family byte | unless family is U: uint16 port | address NUL.
 
-    Example: b"mx\x004\x00\x19192.0.2.7\x00" -> Connect(b"mx", ord("4"), 25, b"192.0.2.7"). libmilter also takes an
-    unknown family with nothing behind it. Raises RemoteProtocolError on a missing NUL, family or port.
+    Example: b"mx\x004\x00\x19192.0.2.7\x00" -> Connect(b"mx", ord("4"), 25, b"192.0.2.7"). The address stays as it
+    came: Sendmail writes ``IPv6:`` ahead of an IPv6 one, Postfix does not. Raises RemoteProtocolError on a missing NUL,
+    family or port, a family that does not exist, and bytes behind U.
     """
     hostname, found, rest = payload.partition(b"\0")
     if not found or not rest:
@@ -141,6 +142,7 @@ def decode_connect(payload: bytes) -> Connect:
     if family not in _FAMILIES:
         raise RemoteProtocolError(f"connect: no such address family: {shown(rest[:1])}")
     if family == FAMILY_UNKNOWN:
+        nothing(rest[1:], "connect from an unknown family")
         return Connect(hostname)
     if len(rest) < 3:
         raise RemoteProtocolError("connect: the port is cut off")
@@ -148,10 +150,18 @@ def decode_connect(payload: bytes) -> Connect:
 
 
 def _encode_connect(message: Connect) -> bytes:
+    if message.family not in _FAMILIES:
+        raise LocalProtocolError(f"no such address family: {message.family}")
     head = terminated(message.hostname) + bytes((message.family,))
     if message.family == FAMILY_UNKNOWN:
         return head
     return head + UINT16.pack(message.port) + terminated(message.address)
+
+
+def _encode_body(message: Body) -> bytes:
+    if not message.chunk:
+        raise LocalProtocolError("an empty body chunk makes libmilter hang up")
+    return message.chunk
 
 
 def _decode_helo(payload: bytes) -> Helo:
@@ -226,7 +236,7 @@ _ENCODERS: dict[type[object], tuple[int, Callable[..., bytes]]] = {
     Data: (Command.SMFIC_DATA, lambda m: b""),
     Header: (Command.SMFIC_HEADER, lambda m: terminated(m.name, m.value)),
     Eoh: (Command.SMFIC_EOH, lambda m: b""),
-    Body: (Command.SMFIC_BODY, lambda m: m.chunk),
+    Body: (Command.SMFIC_BODY, _encode_body),
     BodyEob: (Command.SMFIC_BODYEOB, lambda m: m.chunk),
     Abort: (Command.SMFIC_ABORT, lambda m: b""),
     Quit: (Command.SMFIC_QUIT, lambda m: b""),
@@ -236,11 +246,9 @@ _ENCODERS: dict[type[object], tuple[int, Callable[..., bytes]]] = {
 
 
 def encode_command(message: CommandMessage) -> bytes:
-    """One frame. A macro's names go out as given (``{mail_addr}`` with braces).
+    """One frame. A macro's names get the braces that they travel with: ``mail_addr`` goes out as ``{mail_addr}``.
 
-    Raises LocalProtocolError if a string holds a NUL or a body chunk is empty.
+    Raises LocalProtocolError for what is no command, a string with a NUL in it, a number that does not fit its field,
+    and an empty body chunk.
     """
-    if isinstance(message, Body) and not message.chunk:
-        raise LocalProtocolError("an empty body chunk makes libmilter hang up")
-    code, encode = _ENCODERS[type(message)]
-    return encode_frame(code, encode(message))
+    return encode_message(_ENCODERS, message, "command")

@@ -141,3 +141,23 @@ def flag_names(flag_type: type[IntFlag], value: int) -> str:
     if rest:
         names.append(hex(rest))
     return "|".join(names) or "-"
+
+
+STAGE_NAMES: dict[int, str] = {
+    Command.SMFIC_OPTNEG: "negotiate",
+    Command.SMFIC_MACRO: "macro",
+    Command.SMFIC_CONNECT: "connect",
+    Command.SMFIC_HELO: "helo",
+    Command.SMFIC_MAIL: "mail",
+    Command.SMFIC_RCPT: "rcpt",
+    Command.SMFIC_DATA: "data",
+    Command.SMFIC_HEADER: "header",
+    Command.SMFIC_EOH: "end-of-header",
+    Command.SMFIC_BODY: "body",
+    Command.SMFIC_BODYEOB: "end-of-message",
+    Command.SMFIC_ABORT: "abort",
+    Command.SMFIC_QUIT: "quit",
+    Command.SMFIC_QUIT_NC: "quit",
+    Command.SMFIC_UNKNOWN: "unknown",
+}
+"""The words for stages in logs, process titles and on command lines."""

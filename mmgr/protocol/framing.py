@@ -7,6 +7,8 @@ A frame is kept as the bytes that came, prefix included, so that one which nobod
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
+from typing import Callable
 
 from mmgr.protocol.constants import PACKET_LENGTH_MIN
 from mmgr.protocol.errors import LocalProtocolError, RemoteProtocolError
@@ -20,6 +22,9 @@ PAYLOAD = 5
 LENGTH_PREFIX = struct.Struct("!I")
 _HEAD = struct.Struct("!IB")
 _unpack_length = LENGTH_PREFIX.unpack_from
+
+Encoders = Mapping[type[object], tuple[int, Callable[..., bytes]]]
+"""What makes the payload of a message record, and the code that goes ahead of it."""
 
 _FOREIGN = (
     (b"\x16\x03", "a TLS handshake"),
@@ -57,6 +62,21 @@ def encode_frame(code: int, payload: bytes = b"") -> bytes:
     return _HEAD.pack(len(payload) + 1, code) + payload
 
 
+def encode_message(encoders: Encoders, message: object, what: str) -> bytes:
+    """One frame of a message record, by the table of its direction; what is the word for an error.
+
+    Raises LocalProtocolError for a record that is not in the table and for a number that does not fit its field.
+    """
+    found = encoders.get(type(message))
+    if found is None:
+        raise LocalProtocolError(f"no such {what}: {type(message).__name__}")
+    code, encode = found
+    try:
+        return encode_frame(code, encode(message))
+    except (struct.error, ValueError) as error:
+        raise LocalProtocolError(f"{what} {type(message).__name__} can't be sent: {error}") from error
+
+
 def looks_like(data: bytes) -> str:
     """What bytes that are no milter packet look like, for the one warning that names it.
 
@@ -82,25 +102,33 @@ class FrameBuffer:
     never make this buffer grow past it by more than one read.
     """
 
-    __slots__ = ("_buffer", "_length_max")
+    __slots__ = ("_buffer", "_fault", "_length_max")
 
     def __init__(self, length_max: int) -> None:
         self._buffer = bytearray()
+        self._fault = ""
         self._length_max = length_max
 
     def __len__(self) -> int:
         """Bytes held back because their frame is not whole yet."""
         return len(self._buffer)
 
+    @property
+    def is_broken(self) -> bool:
+        """Does a length that no peer may announce stand behind the frames given so far? The next ``feed`` raises."""
+        return bool(self._fault)
+
     def feed(self, data: bytes) -> list[bytes]:
         r"""Take received bytes, give all frames that are whole now, oldest first; an empty list means: not enough yet.
 
-        Raises RemoteProtocolError at a length below 1 or above the limit, naming what the bytes look like. Frames
-        before the bad one are lost with it, as the peer is out of step anyway.
+        Raises RemoteProtocolError at a length below 1 or above the limit, naming what the bytes look like: at once, or
+        at the next call if whole frames came ahead of it, so that how the bytes were cut up makes no difference.
 
         >>> FrameBuffer(100).feed(b"\x00\x00\x00\x01A\x00\x00\x00\x01Q\x00\x00")
         [b'\x00\x00\x00\x01A', b'\x00\x00\x00\x01Q']
         """
+        if self._fault:
+            raise RemoteProtocolError(self._fault)
         buffer = self._buffer
         buffer += data
         size = len(buffer)
@@ -109,7 +137,8 @@ class FrameBuffer:
         while size - start >= CODE:
             (length,) = _unpack_length(buffer, start)
             if length < PACKET_LENGTH_MIN or length > self._length_max:
-                raise self._bad_length(length, start)
+                self._fault = self._bad_length(length, start)
+                break
             end = start + CODE + length
             if end > size:
                 break
@@ -117,18 +146,24 @@ class FrameBuffer:
             start = end
         if start:
             del buffer[:start]
+        if self._fault and not frames:
+            raise RemoteProtocolError(self._fault)
         return frames
 
-    def _bad_length(self, length: int, start: int) -> RemoteProtocolError:
+    def looks_like(self) -> str:
+        """What the bytes that are held back look like (``looks_like``)."""
+        return looks_like(bytes(self._buffer[:24]))
+
+    def _bad_length(self, length: int, start: int) -> str:
         seen = looks_like(bytes(self._buffer[start : start + 24]))
         limit = f"between {PACKET_LENGTH_MIN} and {self._length_max}"
-        return RemoteProtocolError(f"packet length {length} is not {limit}; this looks like {seen}")
+        return f"packet length {length} is not {limit}; this looks like {seen}"
 
 
 def split_frames(data: bytes, length_max: int) -> list[bytes]:
     """Split bytes that must be whole frames: for vectors and tests. Raises RemoteProtocolError on left-over bytes."""
     buffer = FrameBuffer(length_max)
-    frames = buffer.feed(data)
+    frames = buffer.feed(data) + buffer.feed(b"")
     if len(buffer):
         raise RemoteProtocolError(f"{len(buffer)} bytes are left over after the last whole packet")
     return frames

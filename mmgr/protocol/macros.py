@@ -64,8 +64,12 @@ def decode_macros(payload: bytes) -> tuple[int, dict[bytes, bytes]]:
 
 
 def encode_macros(command: int, macros: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """The payload of SMFIC_MACRO; names go out as given, so longer ones bring their braces along."""
-    pairs = [part for pair in macros for part in pair]
+    r"""The payload of SMFIC_MACRO. Names of more than one letter get their braces, whether they brought them or not.
+
+    (ord("M"), {b"i": b"Q1", b"mail_addr": b"a@b"}.items()) -> b"Mi\0Q1\0{mail_addr}\0a@b\0". libmilter looks a longer
+    name up in braces alone.
+    """
+    pairs = [part for name, value in macros for part in (braced(name), value)]
     return bytes((command,)) + (terminated(*pairs) if pairs else b"")
 
 

@@ -54,7 +54,7 @@ ALWAYS_SILENT = frozenset(
 )
 """Commands that nobody ever answers."""
 
-SINCE_VERSION: Mapping[int, int] = {Command.SMFIC_UNKNOWN: 3, Command.SMFIC_DATA: 4}
+SINCE_VERSION: Mapping[int, int] = {Command.SMFIC_UNKNOWN: 3, Command.SMFIC_DATA: 4, Command.SMFIC_QUIT_NC: 6}
 """Commands that an older peer must not be sent; all others are there since version 2."""
 
 

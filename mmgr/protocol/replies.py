@@ -12,7 +12,7 @@ from typing import Callable, Union
 from mmgr.protocol.constants import ActionFlag, Reply
 from mmgr.protocol.errors import RemoteProtocolError
 from mmgr.protocol.fields import UINT32, leading_uint32, nothing, one_string, shown, strings, terminated, two_strings
-from mmgr.protocol.framing import CODE, PAYLOAD, check_frame, encode_frame
+from mmgr.protocol.framing import CODE, PAYLOAD, check_frame, encode_message
 from mmgr.protocol.options import OptionNegotiation, decode_options, encode_options
 
 
@@ -264,16 +264,19 @@ _ENCODERS: dict[type[object], tuple[int, Callable[..., bytes]]] = {
 
 
 def encode_reply(message: ReplyMessage) -> bytes:
-    """One frame. Raises LocalProtocolError if a string holds a NUL."""
-    code, encode = _ENCODERS[type(message)]
-    return encode_frame(code, encode(message))
+    """One frame.
+
+    Raises LocalProtocolError for what is no reply, a string with a NUL in it and a number that does not fit its field.
+    """
+    return encode_message(_ENCODERS, message, "reply")
 
 
 def malformed(reply: ReplyCode) -> str | None:
     r"""What the strictest MTA (Postfix 3.12) would take amiss in a reply's text, or None.
 
-    Each line is ``ddd`` with the same digits, then ``-`` on all lines but the last and a space there; an enhanced code
-    at its head has the class of the reply; CR and LF occur as line ends only.
+    Each line is ``ddd`` with the same digits, then ``-`` on all lines but the last and a space there; a digit behind
+    that is taken for an enhanced code and has to be the class of the reply (so ``550 4 tries left`` won't do); CR and
+    LF occur as line ends only.
     """
     lines = reply.text.split(b"\r\n")
     for number, line in enumerate(lines):
@@ -284,6 +287,6 @@ def malformed(reply: ReplyCode) -> str | None:
             return f"line {number + 1} has {shown(line[3:4]) or 'nothing'} where {shown(separator)!r} belongs"
         if b"\r" in line or b"\n" in line:
             return f"line {number + 1} has a bare CR or LF in it"
-        if line[4:5].isdigit() and line[5:6] == b"." and line[4:5] != reply.text[:1]:
-            return f"line {number + 1} has an enhanced code of another class"
+        if line[4:5].isdigit() and line[4:5] != reply.text[:1]:
+            return f"line {number + 1} begins its text with a digit of another class"
     return None

@@ -1,8 +1,12 @@
 """The order of commands on one connection, as a table. It does not know which side of the wire we are on.
 
 Everything about order lives here: a state is the last command that counted, and a command that is missing from its row
-is out of order. A step that was negotiated away is jumped over, so the row of a state holds its successors' successors
-too, as far as they are reached over declined steps alone. Source: libmilter engine.c, ``next_states``.
+is out of order, unless only steps that were negotiated away lie in between. Source: libmilter engine.c,
+``next_states``. Where libmilter drops a command without a reply, and the MTA waits in vain, the table is kinder:
+
+- an unknown command leaves the state as it is, while in libmilter headers are dropped after one;
+- body and end of message are in order after DATA and headers even if the end of headers was wanted and did not come;
+- HELO is in order after the end of a message (libmilter gets there by starting again from HELO).
 """
 
 from __future__ import annotations
@@ -62,7 +66,8 @@ AFTER: Mapping[State, Mapping[int, State]] = {
     State.BODY: {_C.SMFIC_BODY: State.BODY, _C.SMFIC_BODYEOB: State.END},
     State.END: {_C.SMFIC_HELO: State.HELO, _C.SMFIC_MAIL: State.MAIL, _C.SMFIC_UNKNOWN: State.END},
 }
-"""AFTER[state][command] is the state after it. Abort, quit and macros are allowed everywhere and stand in no row."""
+"""AFTER[state][command] is the state after it. Macros, abort, quit and its kind that goes on with a new connection are
+allowed everywhere and stand in no row."""
 
 _STEP_INTO: Mapping[State, int] = {
     State.CONNECT: _C.SMFIC_CONNECT,

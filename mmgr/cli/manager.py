@@ -1,0 +1,187 @@
+"""``milter-manager``: reads the command line and the configuration, takes the sockets, and hands over to the master.
+
+Exit codes: 0 ended as asked, 1 a socket, user or file can't be taken, 2 usage, 78 (EX_CONFIG) faults in the
+configuration.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import encodings.idna  # noqa: F401  getaddrinfo wants it later, when our own files may be out of reach for us
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+
+from mmgr import __version__
+from mmgr import log as logs
+from mmgr.cli import options
+from mmgr.config import writer
+from mmgr.config.loader import load
+from mmgr.config.model import ChildSettings, Config, ManagerSettings
+from mmgr.endpoint import Endpoint
+from mmgr.errors import ConfigErrors, MmgrError
+from mmgr.master import privileges
+from mmgr.master.background import Background
+from mmgr.master.listeners import Listener, SocketRights, listen
+from mmgr.master.pidfile import PidFile
+from mmgr.master.supervisor import Companion, Duties, Supervisor
+from mmgr.peers import samples
+from workers import main as worker
+
+EXIT_FAILURE = 1
+EXIT_CONFIG = 78
+
+SAMPLES = {"sample-add-header": samples.add_header, "sample-reject-marked": samples.reject_marked}
+
+log = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command; ends the process."""
+    given = options.parser().parse_args(arguments)
+    try:
+        sys.exit(_Start(given).run())
+    except ConfigErrors as errors:
+        for error in errors.errors:
+            _complain(f"error: {error}")
+        _complain(f"{len(errors.errors)} faults in the configuration; nothing was started")
+        sys.exit(EXIT_CONFIG)
+    except MmgrError as error:
+        _complain(str(error))
+        sys.exit(EXIT_FAILURE)
+    except OSError as error:
+        _complain(f"{error.filename or 'start'}: {error.strerror}")
+        sys.exit(EXIT_FAILURE)
+
+
+class _Start:
+    """One start: what was asked for, and what is held until the end."""
+
+    def __init__(self, given: argparse.Namespace) -> None:
+        self._given = given
+        self._overrides = options.overrides(given)
+        self._sample_directory = ""
+        self._background: Background | None = None
+
+    def run(self) -> int:
+        """Do what was asked for and return the exit code. Raises MmgrError."""
+        for warning in options.warnings(self._given):
+            _complain(f"warning: {warning}")
+        config = self._load(lambda warning: _complain(f"warning: {warning}"))
+        if self._given.show_config:
+            sys.stdout.write(writer.show(config))
+            return 0
+        if self._given.check_config:
+            print("the configuration is without faults")
+            return 0
+        return self._serve(config)
+
+    def _load(self, tell: Callable[[str], None]) -> Config:
+        """Read the configuration, telling of its warnings. Raises ConfigErrors."""
+        result = load(options.configuration_directory(self._given), self._overrides)
+        for warning in result.warnings:
+            tell(warning)
+        return result.config
+
+    def _load_anew(self) -> Config:
+        return self._with_samples(self._load(_log_warning))
+
+    def _serve(self, config: Config) -> int:
+        identity = privileges.look_up(config.security.effective_user, config.security.effective_group)
+        if config.manager.daemon:
+            self._background = Background()
+            code = self._background.detach()
+            if code is not None:
+                return code
+        with contextlib.ExitStack() as held:
+            if config.manager.pid_file:
+                pid_file = PidFile(config.manager.pid_file, identity.uid if identity else -1)
+                held.callback(pid_file.close)
+                pid_file.write()
+            listeners = [
+                held.enter_context(_listening(spec, config.manager, identity))
+                for spec in config.manager.connection_spec
+            ]
+            logs.set_up(config.log)
+            companions = self._companions(config, identity, held)
+            if identity is not None:
+                privileges.become(identity)
+            duties = Duties(self._load_anew, worker.run, self._announce, companions)
+            self._config = self._with_samples(config)
+            return Supervisor(self._config, listeners, duties).run()
+
+    # ---- samples, for a newcomer's first run
+
+    def _companions(
+        self, config: Config, identity: privileges.Identity | None, held: contextlib.ExitStack
+    ) -> list[Companion]:
+        if not self._given.samples or config.enabled_children:
+            return []
+        self._sample_directory = tempfile.mkdtemp(prefix="milter-manager-")
+        held.callback(shutil.rmtree, self._sample_directory, ignore_errors=True)
+        if identity is not None:
+            os.chown(self._sample_directory, identity.uid, identity.gid)
+        return [Companion(name, self._sample_life(name)) for name in SAMPLES]
+
+    def _sample_life(self, name: str) -> Callable[[int], None]:
+        return lambda life_fd: SAMPLES[name](self._sample_endpoint(name), life_fd)
+
+    def _sample_endpoint(self, name: str) -> Endpoint:
+        return Endpoint("unix", path=os.path.join(self._sample_directory, f"{name}.sock"))
+
+    def _with_samples(self, config: Config) -> Config:
+        """The configuration with the sample milters as children, if they run and no other child is enabled."""
+        if not self._sample_directory or config.enabled_children:
+            return config
+        children = [ChildSettings(name, (self._sample_endpoint(name),)) for name in SAMPLES]
+        return dataclasses.replace(config, children=(*config.children, *children))
+
+    # ---- what people see
+
+    def _announce(self, n_workers: int) -> None:
+        """Once it serves: one line, and with the samples the command to try next."""
+        config = self._config
+        specs = ", ".join(map(str, config.manager.connection_spec))
+        names = ", ".join(child.name for child in config.enabled_children) or "none: all mail passes"
+        log.info("serving spec=%s workers=%d children=%d", logs.quoted(specs), n_workers, len(config.enabled_children))
+        lines = [f"milter-manager {__version__} serves on {specs} with {n_workers} workers; milters: {names}"]
+        if self._sample_directory:
+            tool = os.path.join(os.path.dirname(sys.argv[0]), "milter-test-server")
+            lines.append(f"try next: {os.path.relpath(tool)} -s {config.manager.connection_spec[0]}")
+        with contextlib.suppress(OSError):
+            print("\n".join(lines), flush=True)
+        if self._background is not None:
+            self._background.serving()
+
+
+def _log_warning(warning: str) -> None:
+    log.warning("configuration-warning text=%s", logs.quoted(warning, 500))
+
+
+@contextlib.contextmanager
+def _listening(
+    endpoint: Endpoint, settings: ManagerSettings, identity: privileges.Identity | None
+) -> Iterator[Listener]:
+    gid = privileges.group_id(settings.unix_socket_group) if settings.unix_socket_group else -1
+    rights = SocketRights(settings.unix_socket_mode, -1, gid)
+    if identity is not None:
+        rights = SocketRights(settings.unix_socket_mode, identity.uid, identity.gid if gid == -1 else gid)
+    listener = listen(endpoint, rights, settings.remove_unix_socket_on_create)
+    try:
+        yield listener
+    finally:
+        listener.close(settings.remove_unix_socket_on_close)
+
+
+def _complain(text: str) -> None:
+    with contextlib.suppress(OSError):
+        print(f"milter-manager: {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""What has to hold between settings: loops, sockets named twice, deadlines that are no use. PURE; ``loader`` calls it.
+
+Each rule takes a ``Config`` and gives findings with the key at fault; ``Config.origins`` says where that came from.
+Sockets are compared as they are written: no name is resolved here, so ``localhost`` is known to be loopback and
+``mail.example.net`` is not.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mmgr.config.model import Config
+from mmgr.endpoint import Endpoint
+
+POSTFIX_CONNECT_S = 30
+"""``milter_connect_timeout`` of Postfix, by default."""
+
+POSTFIX_COMMAND_S = 30
+"""``milter_command_timeout`` of Postfix, by default."""
+
+POSTFIX_CONTENT_S = 300
+"""``milter_content_timeout`` of Postfix, by default."""
+
+_LIMITS_S = (
+    ("connection_timeout", "milter_connect_timeout", POSTFIX_CONNECT_S),
+    ("writing_timeout", "milter_command_timeout", POSTFIX_COMMAND_S),
+    ("reading_timeout", "milter_command_timeout", POSTFIX_COMMAND_S),
+    ("end_of_message_timeout", "milter_content_timeout", POSTFIX_CONTENT_S),
+)
+_LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
+_ANY_HOSTS = ("", "0.0.0.0", "::")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong. With an error nothing may start; the rest are warnings."""
+
+    key: str
+    problem: str
+    hint: str
+    is_error: bool
+
+
+def check(config: Config) -> list[Finding]:
+    """All findings, rule by rule, children in their order."""
+    rules = (_listeners_twice, _loops, _sockets_twice, _late_deadlines, _conditions_not_applied)
+    return [finding for rule in rules for finding in rule(config)]
+
+
+def _listeners_twice(config: Config) -> Iterator[Finding]:
+    seen: set[Endpoint] = set()
+    for endpoint in config.manager.connection_spec:
+        if _as_listener(endpoint) in seen:
+            yield Finding(
+                "manager.connection_spec", f"{endpoint} is listed twice", "a socket is listened on once", True
+            )
+        seen.add(_as_listener(endpoint))
+
+
+def _loops(config: Config) -> Iterator[Finding]:
+    for child in config.children:
+        for endpoint in child.connection_spec:
+            if any(_leads_to(endpoint, listener) for listener in config.manager.connection_spec):
+                key = f"milters.{child.name}.connection_spec"
+                problem = f"{endpoint} is a socket that this manager itself listens on, which makes a loop"
+                yield Finding(key, problem, "name the socket of the milter", True)
+
+
+def _sockets_twice(config: Config) -> Iterator[Finding]:
+    first: dict[Endpoint, str] = {}
+    for child in config.enabled_children:
+        key = f"milters.{child.name}.connection_spec"
+        own: set[Endpoint] = set()
+        for endpoint in child.connection_spec:
+            socket = _as_child(endpoint)
+            if socket in own:
+                yield Finding(key, f"{endpoint} is listed twice", "one of the two is enough", False)
+            elif first.setdefault(socket, child.name) != child.name:
+                problem = f"{endpoint} is the socket of milter {first[socket]} too"
+                yield Finding(key, problem, "the milter behind it sees each message twice", False)
+            own.add(socket)
+
+
+def _late_deadlines(config: Config) -> Iterator[Finding]:
+    for child in config.enabled_children:
+        for key, postfix_key, limit_s in _LIMITS_S:
+            value_s = getattr(child, f"{key}_s")
+            if value_s >= limit_s:
+                problem = f"{value_s:g} seconds are not below the {limit_s} that Postfix waits"
+                hint = f"Postfix gives up first, unless its {postfix_key} is longer"
+                yield Finding(f"milters.{child.name}.{key}", problem, hint, False)
+
+
+def _conditions_not_applied(config: Config) -> Iterator[Finding]:
+    for child in config.enabled_children:
+        if child.applicable_conditions:
+            problem = f"not applied by this version: {', '.join(child.applicable_conditions)}"
+            key = f"milters.{child.name}.applicable_conditions"
+            yield Finding(key, problem, "the milter is asked in every session", False)
+
+
+def _leads_to(endpoint: Endpoint, listener: Endpoint) -> bool:
+    """Whether connecting to the endpoint reaches the listener, as far as the text tells."""
+    child, own = _as_child(endpoint), _as_listener(listener)
+    if child == own:
+        return True
+    is_same_port = child.kind != "unix" and (child.kind, child.port) == (own.kind, own.port)
+    return is_same_port and child.host == "localhost" and not own.host
+
+
+def _as_child(endpoint: Endpoint) -> Endpoint:
+    """One spelling for sockets that are the same when they are connected: no host, and any host, are this machine."""
+    return _normal(endpoint, dict.fromkeys(_LOOPBACK_HOSTS + _ANY_HOSTS, "localhost"))
+
+
+def _as_listener(endpoint: Endpoint) -> Endpoint:
+    """One spelling for sockets that are the same when they are listened on: no host is every interface."""
+    hosts = dict.fromkeys(_LOOPBACK_HOSTS, "localhost")
+    return _normal(endpoint, {**hosts, **dict.fromkeys(_ANY_HOSTS, "")})
+
+
+def _normal(endpoint: Endpoint, hosts: dict[str, str]) -> Endpoint:
+    """``/var/run`` is ``/run``, and host names have no case."""
+    if endpoint.kind != "unix":
+        host = endpoint.host.lower()
+        return Endpoint(endpoint.kind, host=hosts.get(host, host), port=endpoint.port)
+    path = posixpath.normpath(endpoint.path)
+    return Endpoint("unix", path=path[len("/var") :] if path.startswith("/var/run/") else path)

@@ -1,0 +1,132 @@
+"""The settings there are: ``spec.ini`` read once and handed out as records. Loader, writer and documentation use them.
+
+No configuration file is read here and no value is judged; the check of a setting stays text, which ``loader`` runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from configobj import ConfigObj
+
+from mmgr.config.model import (
+    ChildSettings,
+    LogSettings,
+    ManagerSettings,
+    PackageSettings,
+    SecuritySettings,
+    WorkerSettings,
+)
+
+CHILDREN = "milters"
+"""The section whose sub-sections are the children."""
+
+RECORDS: dict[str, type[Any]] = {
+    "package": PackageSettings,
+    "security": SecuritySettings,
+    "log": LogSettings,
+    "manager": ManagerSettings,
+    "workers": WorkerSettings,
+    CHILDREN: ChildSettings,
+}
+"""The record of ``model`` that the values of a section go into."""
+
+_UNIT_SUFFIXES = ("", "_s", "_bytes")
+_FACTS = re.compile(r"unit: (?P<unit>.*); default: (?P<default>.*); since (?P<since>.*)")
+_MOVED_TO = re.compile(r'moved\("([a-z_.]+)"\)')
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One key. check is what ``spec.ini`` says of its value; default is text as in a file, "required" or "none"."""
+
+    section: str
+    key: str
+    check: str
+    meaning: str
+    unit: str
+    default: str
+    since: str
+
+    @property
+    def kind(self) -> str:
+        """The name of the check: ``endpoints``, ``seconds``, ``ignored``..."""
+        return self.check.partition("(")[0]
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the setting has a value of its own: it is neither ignored nor moved elsewhere."""
+        return self.kind not in ("ignored", "moved")
+
+    @property
+    def is_required(self) -> bool:
+        """Whether there is no default."""
+        return self.default == "required"
+
+    @property
+    def is_list(self) -> bool:
+        """Whether several values may stand between commas."""
+        return self.kind in ("endpoints", "pairs", "conditions")
+
+    @property
+    def moved_to(self) -> str:
+        """The dotted key that stands for this one now, or "" ."""
+        found = _MOVED_TO.fullmatch(self.check)
+        return found.group(1) if found else ""
+
+    @property
+    def field(self) -> str:
+        """The field of the section's record that holds the value: the key, with its unit behind it where it has one."""
+        names = {field.name for field in dataclasses.fields(RECORDS[self.section])}
+        return next(self.key + suffix for suffix in _UNIT_SUFFIXES if self.key + suffix in names)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """All settings. sections keeps the order of the file; about is what the file says over a section's name."""
+
+    sections: dict[str, dict[str, Setting]]
+    about: dict[str, str]
+    reserved: tuple[str, ...]
+
+    @property
+    def live(self) -> list[Setting]:
+        """The settings with a value, in the order of the file."""
+        return [setting for keys in self.sections.values() for setting in keys.values() if setting.is_live]
+
+
+@cache
+def spec() -> Spec:
+    """The specification that comes with the program; read at the first call."""
+    lines = Path(__file__).with_name("spec.ini").read_text(encoding="utf-8").splitlines()
+    parsed: Any = ConfigObj(lines, _inspec=True, interpolation=False, raise_errors=True)
+    keys_of = {name: parsed[name]["__many__"] if name == CHILDREN else parsed[name] for name in parsed.sections}
+    sections = {name: _settings(name, keys) for name, keys in keys_of.items() if keys.scalars}
+    return Spec(
+        sections=sections,
+        about={name: _prose(parsed.comments[name] or parsed.initial_comment) for name in parsed.sections},
+        reserved=tuple(name for name in keys_of if name not in sections),
+    )
+
+
+def _settings(section: str, keys: Any) -> dict[str, Setting]:
+    return {key: _setting(section, key, keys[key], keys.comments[key]) for key in keys.scalars}
+
+
+def _setting(section: str, key: str, check: str, comments: list[str]) -> Setting:
+    facts = _FACTS.fullmatch(_prose(comments[-1:]))
+    assert facts, f"spec.ini: {section}.{key} lacks its line of unit, default and since"
+    return Setting(section, key, check, _prose(comments[:-1]), **facts.groupdict())
+
+
+def _prose(comments: list[str]) -> str:
+    """The text of comment lines in one line; of several blocks the last."""
+    block: list[str] = []
+    for line in comments:
+        block = [*block, line.strip().lstrip("#").strip()] if line.strip() else []
+    return " ".join(block)

@@ -1,0 +1,132 @@
+"""Logging: one event, one line of ``event-name key=value ...``, to syslog and to standard error or a file.
+
+Every event at info and above stands in docs/log-catalogue.md. Nothing is logged at import or in a signal handler. A log
+that can't be written never stops mail: what goes wrong with syslog is told once on the other sink.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import os
+import sys
+import time
+from collections.abc import Hashable
+
+from mmgr.config.model import LogSettings
+
+IDENT = "milter-manager"
+"""The name at the head of every syslog line."""
+
+SYSLOG_SOCKET = "/dev/log"
+SYSLOG_PATIENCE_S = 0.5
+"""How long a line may wait for a syslog daemon that does not read; then it is lost."""
+
+REPEAT_S = 60.0
+"""Warnings of one cause come at most this often; the next one says how many were held back."""
+
+CAUSES_MAX = 1000
+"""Causes may hold a peer's bytes, so their number is bounded."""
+
+_LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}
+
+log = logging.getLogger(__name__)
+
+
+class SyslogHandler(logging.handlers.SysLogHandler):
+    """SysLogHandler that never blocks for long and never prints a traceback about itself."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send one record; a syslog daemon that hangs or is gone costs the line, not the session."""
+        sock = getattr(self, "socket", None)
+        if sock is not None and sock.gettimeout() is None:
+            sock.settimeout(SYSLOG_PATIENCE_S)
+        super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Drop the line: the other sink has it."""
+
+
+class _StderrFormatter(logging.Formatter):
+    """``2026-11-22T16:04:29.123Z [PID] info: event ...``; the level's name in small letters."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        """The time of the record in UTC."""
+        return time.strftime(datefmt or "%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one line; a traceback, if any, follows on lines of its own."""
+        stamp = f"{self.formatTime(record)}.{int(record.msecs):03d}Z"
+        text = super().format(record)
+        return f"{stamp} [{record.process}] {record.levelname.lower()}: {text}"
+
+
+def set_up(settings: LogSettings) -> None:
+    """Send this process's log where settings say. Called before the fork and again after a reload.
+
+    Raises OSError if the log file can't be opened; then nothing has changed.
+    """
+    handlers: list[logging.Handler] = [_file_or_stderr(settings.path)]
+    handlers[0].setFormatter(_StderrFormatter("%(message)s"))
+    problem = None
+    if settings.use_syslog:
+        try:
+            handlers.append(_syslog(settings.syslog_facility))
+        except OSError as error:
+            problem = error
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+        old.close()
+    for handler in handlers:
+        root.addHandler(handler)
+    root.setLevel(_LEVELS[settings.level])
+    if problem is not None:
+        log.warning("syslog-unavailable socket=%s error=%s", SYSLOG_SOCKET, quoted(problem.strerror or str(problem)))
+
+
+def _file_or_stderr(path: str) -> logging.Handler:
+    if path in ("", "-"):
+        return logging.StreamHandler(sys.stderr)
+    return logging.handlers.WatchedFileHandler(path, encoding="utf-8", errors="backslashreplace")
+
+
+def _syslog(facility: str) -> logging.Handler:
+    if not os.path.exists(SYSLOG_SOCKET):
+        raise FileNotFoundError(2, "no syslog daemon listens", SYSLOG_SOCKET)
+    handler = SyslogHandler(address=SYSLOG_SOCKET, facility=facility)
+    handler.setFormatter(logging.Formatter(f"{IDENT}[%(process)d]: %(message)s"))
+    handler.append_nul = False
+    return handler
+
+
+def shown(data: bytes, limit: int = 100) -> str:
+    """Bytes of a peer as a value in a log line: ASCII, escaped, cut, without blanks and quotes of its own."""
+    text = ascii(bytes(data[:limit]).decode("utf-8", "backslashreplace"))[1:-1]
+    return text.replace(" ", "\\x20").replace('"', "\\x22") + ("..." if len(data) > limit else "") or '""'
+
+
+def quoted(text: str, limit: int = 200) -> str:
+    """Text with blanks as a value in a log line: one line, in double quotes, escaped, cut."""
+    inner = ascii(text[:limit])[1:-1].replace("\\'", "'").replace('"', "'")
+    return f'"{inner}{"..." if len(text) > limit else ""}"'
+
+
+class RateLimit:
+    """Lets one event per cause and minute through, and counts the others. Remembers CAUSES_MAX causes."""
+
+    def __init__(self, repeat_s: float = REPEAT_S) -> None:
+        self._repeat_s = repeat_s
+        self._causes: dict[Hashable, tuple[float, int]] = {}
+
+    def allows(self, cause: Hashable, now: float | None = None) -> str | None:
+        """None if the event is to be held back, else what to append: "" or `` repeated=N``."""
+        now = time.monotonic() if now is None else now
+        last, held = self._causes.get(cause, (None, 0))
+        if last is not None and now - last < self._repeat_s:
+            self._causes[cause] = (last, held + 1)
+            return None
+        if len(self._causes) >= CAUSES_MAX:
+            self._causes.clear()
+        self._causes[cause] = (now, 0)
+        return f" repeated={held}" if held else ""

@@ -1,0 +1,79 @@
+"""Birth and death of processes: fork with signals held back, and what a dead one died of."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+EXIT_FAULT = 70
+"""EX_SOFTWARE of sysexits.h: the child ended by an exception."""
+
+
+def fork(life: Callable[[], None]) -> int:
+    """Fork a child that lives life() and then ends; the child's pid. Returns in the parent alone.
+
+    The child starts with all signals blocked, no wake-up descriptor and default handlers, so that none can be taken for
+    one of the parent's; life() unblocks them when it is ready for them.
+    """
+    gc.freeze()
+    before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _live(life)
+        return pid
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _live(life: Callable[[], None]) -> None:
+    """The child's whole life; never returns."""
+    code = EXIT_FAULT
+    try:
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        life()
+        code = 0
+    except BaseException:
+        log.exception("process-fault pid=%d", os.getpid())
+    finally:
+        logging.shutdown()
+        os._exit(code)
+
+
+def reap() -> list[tuple[int, int]]:
+    """All children that ended since the last call, as (pid, wait status). Does not block."""
+    dead: list[tuple[int, int]] = []
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return dead
+        if pid == 0:
+            return dead
+        dead.append((pid, status))
+
+
+def cause_of_death(status: int) -> str:
+    """``exit 0``, ``signal SIGKILL``: for the log."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        try:
+            return f"signal {signal.Signals(number).name}"
+        except ValueError:
+            return f"signal {number}"
+    return f"exit {os.WEXITSTATUS(status)}"
+
+
+def send_signal(pid: int, number: int) -> None:
+    """Signal one of our own processes; one that is gone already is reaped in the next round."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return

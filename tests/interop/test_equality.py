@@ -1,0 +1,261 @@
+"""The rule that decides every verdict: the result is the one that Postfix gets from the same children directly.
+
+The same mails go both ways; answers, envelopes, headers in their order and bodies of what arrives, and what each
+pymilter child was told, have to be the same, but for ids and dates.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from tests.support.lab import DIRECT, MANAGER, Lab
+from tests.support.milters import EICAR, GTUBE, PymilterChild
+from tests.support.smtp import Answers, Mail, SmtpSession, new_mail
+
+pytestmark = [pytest.mark.interop, pytest.mark.usefixtures("managed")]
+
+EDITORS = ("pymilter", "second")
+REPEATED = [b"X-Rep: first", b"X-Other: between", b"X-Rep: second", b"X-Rep: third\r\n\tfolded"]
+RECEIVED_DATE = re.compile(rb"; \w{3}, \d+ \w{3} \d{4} [\d:]+ [+-]\d{4} \(\w+\)")
+SIGNATURE_PARTS = re.compile(rb"\b(?:t=\d+|b=[A-Za-z0-9+/=\s]+$)")
+
+
+@dataclass
+class Outcome:
+    """What can be seen of some mails from outside, free of what differs from run to run."""
+
+    answers: list[tuple[str, ...]] = field(default_factory=list)
+    arrived: list[tuple[str, str, tuple[tuple[bytes, bytes], ...], bytes]] = field(default_factory=list)
+    told: list[tuple[str, list[dict[str, Any]]]] = field(default_factory=list)
+
+
+def masked(text: bytes, mail: Mail, answers: Answers) -> bytes:
+    text = text.replace(mail.token.encode(), b"TOKEN").replace(answers.queue_id.encode(), b"QUEUEID")
+    return RECEIVED_DATE.sub(b"; DATE", text)
+
+
+def masked_header(name: bytes, value: bytes, mail: Mail, answers: Answers) -> tuple[bytes, bytes]:
+    if name == b"DKIM-Signature":
+        return name, SIGNATURE_PARTS.sub(b"MASKED", value)
+    return name, masked(value, mail, answers)
+
+
+def masked_event(event: dict[str, Any], mail: Mail, answers: Answers) -> dict[str, Any]:
+    """An event without the numbers of the child's own sessions."""
+    kept = {key: value for key, value in event.items() if key not in ("session", "transaction")}
+    if answers.end.startswith("250"):
+        queue_id = answers.queue_id
+        kept["macros"] = {name: value.replace(queue_id, "QUEUEID") for name, value in kept["macros"].items()}
+        kept.update({key: value.replace(queue_id, "QUEUEID") for key, value in kept.items() if isinstance(value, str)})
+    if kept.get("value", "").strip() == mail.token:
+        kept["value"] = "TOKEN"
+    return kept
+
+
+def outcome_of(lab: Lab, via: str, names: Sequence[str], mails: Sequence[Mail]) -> Outcome:
+    """Sends the mails through one connection and gathers what became of them."""
+    with SmtpSession(lab.port(via, *names)) as session:
+        answered = [(mail, session.send(mail)) for mail in mails]
+    outcome = Outcome()
+    for mail, answers in answered:
+        outcome.answers.append(answers.masked())
+        if not answers.end.startswith("250"):
+            assert lab.postfix.deliveries(mail.token, at_least=0) == []
+            continue
+        lab.postfix.wait_until_finished(answers.queue_id)
+        for delivery in lab.postfix.deliveries(mail.token, at_least=0):
+            headers = tuple(masked_header(name, value, mail, answers) for name, value in delivery.headers)
+            outcome.arrived.append((delivery.sender, delivery.recipient, headers, delivery.body))
+        for name in names:
+            child = lab.child(name)
+            if isinstance(child, PymilterChild):
+                events = [event for event in child.conversation(mail.token) if event["event"] != "abort"]
+                outcome.told.append((name, [masked_event(event, mail, answers) for event in events]))
+    return outcome
+
+
+def assert_same(lab: Lab, names: Sequence[str], *mails: dict[str, Any]) -> Outcome:
+    """Sends mails of these settings both ways and compares; returns what was seen, for a closer look."""
+    directly = outcome_of(lab, DIRECT, names, [new_mail(**settings) for settings in mails])
+    managed = outcome_of(lab, MANAGER, names, [new_mail(**settings) for settings in mails])
+    assert managed.answers == directly.answers
+    assert managed.arrived == directly.arrived
+    assert managed.told == directly.told
+    return directly
+
+
+def asks(pymilter: Sequence[str] = (), second: Sequence[str] = ()) -> list[str]:
+    return [f"pymilter: {action}" for action in pymilter] + [f"second: {action}" for action in second]
+
+
+EDITS = {
+    "insert at 0": asks(["insert-header 0 X-Top pymilter"], ["insert-header 0 X-Top second"]),
+    "insert at 1": asks(["insert-header 1 X-One pymilter"], ["insert-header 1 X-One second"]),
+    "insert at 0 and 1, both": asks(
+        ["insert-header 0 X-A p0", "insert-header 1 X-B p1"], ["insert-header 1 X-A s1", "insert-header 0 X-B s0"]
+    ),
+    "insert twice at 0": asks(["insert-header 0 X-A one", "insert-header 0 X-A two"]),
+    "insert in the middle": asks(["insert-header 4 X-A p4"], ["insert-header 5 X-A s5"]),
+    "insert behind the end": asks(["insert-header 99 X-A p99"], ["insert-header 99 X-A s99"]),
+    "insert a folded value": asks(["insert-header 0 X-A one\\n\ttwo\\n three"]),
+    "add": asks(["add-header X-A one", "add-header X-A two"], ["add-header X-A three"]),
+    "change the second": asks(["change-header X-Rep 2 p2"], ["change-header X-Rep 2 s2"]),
+    "change in another case": asks(["change-header x-rep 2 p2"], ["change-header X-REP 3 s3"]),
+    "change what is missing": asks(["change-header X-None 1 p"], ["change-header X-Rep 9 s"]),
+    "change instance 0": asks(["change-header X-Rep 0 p0"], ["change-header X-Rep 1 s1"]),
+    "change what was added": asks(["add-header X-A one", "change-header X-A 1 two"], ["change-header X-A 1 three"]),
+    "change a folded one": asks(["change-header X-Rep 3 now\\n\tfolded\\n\totherwise"]),
+    "delete the first": asks(["delete-header X-Rep 1"], ["delete-header X-Rep 1"]),
+    "delete upwards": asks(["delete-header X-Rep 1", "delete-header X-Rep 2"]),
+    "delete downwards": asks(["delete-header X-Rep 3", "delete-header X-Rep 2", "delete-header X-Rep 1"]),
+    "delete, then change": asks(["delete-header X-Rep 1", "change-header X-Rep 2 p2"], ["change-header X-Rep 1 s1"]),
+    "delete what is missing": asks(["delete-header X-None 1"], ["delete-header X-Rep 9"]),
+    "delete what the other added": asks(["add-header X-A one"], ["delete-header X-A 1", "delete-header X-Py-Milter 1"]),
+    "delete and insert": asks(
+        ["delete-header X-Other 1", "insert-header 2 X-A p2"], ["delete-header Subject 1", "insert-header 3 X-B s3"]
+    ),
+    "change the subject": asks(["change-header Subject 1 p"], ["change-header Subject 1 s"]),
+    "touch Received": asks(["change-header Received 1 p"], ["delete-header Received 1"]),
+    "replace the body": asks(["replace-body from pymilter"], ["replace-body from second"]),
+    "replace the body by the first": asks(["replace-body from pymilter"], ["add-header X-A s"]),
+    "replace by a large body": asks(["repeat-body 20000"], ["insert-header 0 X-A s"]),
+    "replace the body in between": asks(["insert-header 0 X-A p", "replace-body new", "add-header X-B p"]),
+    "add a recipient": asks(["add-recipient more@example.test"], ["add-recipient most@example.test"]),
+    "add a recipient with brackets": asks(["add-recipient <more@example.test>"], ["add-recipient <u@example.test>"]),
+    "add one twice": asks(["add-recipient more@example.test"], ["add-recipient more@example.test"]),
+    "add one with parameters": asks(["add-recipient more@example.test NOTIFY=NEVER"]),
+    "delete the recipient, add another": asks(["delete-recipient <u@example.test>"], ["add-recipient v@example.test"]),
+    "add one, delete it": asks(["add-recipient v@example.test"], ["delete-recipient v@example.test"]),
+    "delete a stranger": asks(["delete-recipient nobody@example.test"]),
+    "change the sender": asks(["change-sender b@sender.test"], ["change-sender <c@sender.test>"]),
+    "change the sender of one": asks(["change-sender b@sender.test"]),
+    "empty the sender": asks(["change-sender <>"]),
+    "report progress": asks(["progress", "add-header X-A p", "progress"], ["progress"]),
+    "everything": asks(
+        ["insert-header 0 X-A p0", "change-header X-Rep 2 p2", "delete-header X-Rep 1", "add-recipient v@example.test"],
+        ["insert-header 1 X-A s1", "delete-header X-Rep 1", "replace-body new", "change-sender b@sender.test"],
+    ),
+}
+
+
+def test_the_comparison_finds_nothing_when_both_ways_are_the_same(lab: Lab) -> None:
+    mails = [{"asks": EDITS["everything"], "headers": REPEATED}, {"asks": ["second: reject"]}]
+    first, second = (outcome_of(lab, DIRECT, EDITORS, [new_mail(**settings) for settings in mails]) for _ in range(2))
+    assert first == second
+
+
+def test_the_comparison_finds_children_in_another_order(lab: Lab) -> None:
+    mails = [{"asks": EDITS["everything"], "headers": REPEATED}]
+    first = outcome_of(lab, DIRECT, EDITORS, [new_mail(**settings) for settings in mails])
+    second = outcome_of(lab, DIRECT, EDITORS[::-1], [new_mail(**settings) for settings in mails])
+    assert first.arrived != second.arrived
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_edits_of_two_children_end_the_same(lab: Lab, name: str) -> None:
+    seen = assert_same(lab, EDITORS, {"asks": EDITS[name], "headers": REPEATED})
+    assert len(seen.arrived) >= 1
+
+
+def random_actions(chance: random.Random) -> list[str]:
+    """Some header edits, most of them near what is there."""
+    name = ["X-Rep", "x-rep", "X-Other", "X-New", "Subject", "Received", "X-Ask"]
+    kinds = [
+        lambda: f"add-header {chance.choice(name)} {chance.randrange(1000)}",
+        lambda: f"insert-header {chance.randrange(14)} {chance.choice(name)} {chance.randrange(1000)}",
+        lambda: f"change-header {chance.choice(name)} {chance.randrange(5)} {chance.randrange(1000)}",
+        lambda: f"delete-header {chance.choice(name)} {chance.randrange(1, 5)}",
+    ]
+    return [chance.choice(kinds)() for _ in range(chance.randrange(1, 7))]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_header_edits_end_the_same(lab: Lab, seed: int) -> None:
+    chance = random.Random(seed)
+    mails = [{"asks": asks(random_actions(chance), random_actions(chance)), "headers": REPEATED} for _ in range(4)]
+    assert_same(lab, EDITORS, *mails)
+
+
+@pytest.mark.parametrize("names", [("spaced", "pymilter"), ("pymilter", "spaced"), ("silent", "spaced", "pymilter")])
+def test_children_that_negotiate_differently_see_and_do_the_same(lab: Lab, names: Sequence[str]) -> None:
+    headers = [*REPEATED, b"X-Tight:value", b"X-Wide:   value", b"X-Tab:\tvalue", b"X-Empty:", b"X-8-bit: \xe4\xff"]
+    edits = [
+        "insert-header 0 X-A  two spaces",
+        "change-header X-Rep 2  p2",
+        "delete-header X-Rep 1",
+        "add-header X-B b",
+    ]
+    assert_same(lab, names, {"headers": headers, "asks": [f"{name}: {edit}" for name in names for edit in edits]})
+
+
+MAILS = {
+    "plain": {},
+    "empty body": {"body": b""},
+    "dots and 8-bit": {"body": b".\r\n..\r\n\xff\xfe\r\n\r\n"},
+    "5 MB": {"body": b"0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnop\r\n" * 81920},
+    "odd headers": {
+        "headers": [b"X-A:", b"X-B:b", b"X-C:  c  ", b"X-D: \xe4\r\n\t\xff\r\n  x", b"X-E: " + b"e" * 5000]
+    },
+    "header over the limit": {"headers": [b"X-A: a" + b"\r\n\t0123456789" * 8000]},
+    "many headers": {"headers": [b"X-A: %d" % number for number in range(200)]},
+    "parameters": {"mail_parameters": "SIZE=99 BODY=8BITMIME ENVID=e", "rcpt_parameters": "NOTIFY=FAILURE,DELAY"},
+    "empty sender": {"sender": ""},
+    "many recipients": {"recipients": [f"r{number}@example.test" for number in range(30)]},
+    "the same recipient twice": {"recipients": ["u@example.test", "u@example.test"]},
+}
+
+
+@pytest.mark.parametrize("name", MAILS)
+def test_a_mail_nobody_edits_is_told_and_arrives_the_same(lab: Lab, name: str) -> None:
+    assert_same(lab, EDITORS, MAILS[name])
+
+
+SESSIONS: dict[str, list[dict[str, Any]]] = {
+    f"{word} at {stage} by {who}": [
+        {"asks": [f"{who}: {word}{at}", "second: add-header X-A a", "pymilter: insert-header 0 X-B b"]},
+        {"asks": asks(["add-header X-A a"], ["insert-header 0 X-B b"])},
+    ]
+    for who in EDITORS
+    for stage, at in {"header": "@header", "eoh": "@eoh", "body": "@body", "end": ""}.items()
+    for word in ("reject", "tempfail", "reject-lines", "accept", "plain-reject")
+}
+
+
+@pytest.mark.parametrize("name", SESSIONS)
+def test_a_verdict_in_the_content_and_the_next_mail_end_the_same(lab: Lab, name: str) -> None:
+    directly = outcome_of(lab, DIRECT, EDITORS, [new_mail(**settings) for settings in SESSIONS[name]])
+    managed = outcome_of(lab, MANAGER, EDITORS, [new_mail(**settings) for settings in SESSIONS[name]])
+    assert managed.answers == directly.answers
+    assert managed.arrived == directly.arrived
+    assert managed.told[-2:] == directly.told[-2:]
+
+
+@pytest.mark.parametrize("who", EDITORS)
+@pytest.mark.parametrize("word", ["reject", "tempfail", "tempfail-text", "plain-reject", "reject-lines", "accept"])
+def test_a_verdict_in_the_envelope_ends_the_same(lab: Lab, word: str, who: str) -> None:
+    mails = [
+        {"sender": f"{who}-{word}@sender.test"},
+        {"sender": f"{who}-data-{word}@sender.test"},
+        {"recipients": [f"{who}-{word}@example.test", "u@example.test", f"{who}-{word}@example.test"]},
+        {"recipients": [f"{who}-{word}@example.test"]},
+        {"recipients": ["pymilter-reject@example.test", "second-tempfail@example.test", "u@example.test"]},
+        {},
+    ]
+    directly = outcome_of(lab, DIRECT, EDITORS, [new_mail(**settings) for settings in mails])
+    managed = outcome_of(lab, MANAGER, EDITORS, [new_mail(**settings) for settings in mails])
+    assert managed.answers == directly.answers
+    assert managed.arrived == directly.arrived
+    assert managed.told[-2:] == directly.told[-2:]
+
+
+def test_the_scanners_and_the_signer_end_the_same(lab: Lab) -> None:
+    edits = asks(["insert-header 0 X-A a", "change-header Subject 1 changed", "replace-body new"])
+    mails = [{}, {"asks": edits}, {"body": EICAR + b"\r\n"}, {"body": GTUBE + b"\r\n"}, {"headers": REPEATED}]
+    seen = assert_same(lab, ("pymilter", "clamav", "spamass", "opendkim"), *mails)
+    assert len(seen.arrived) == 3

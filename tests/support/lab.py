@@ -1,0 +1,167 @@
+"""One Postfix, each real milter at most once, and managers in front of them: what the interop tests share.
+
+``Lab.port`` answers the question that every such test has: on which port does Postfix listen with these children,
+listed directly or behind a manager? Components start when first asked for and are stopped together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable
+
+from tests.support.daemon import Manager
+from tests.support.milters import ClamavMilter, Clamd, MilterDaemon, Opendkim, PymilterChild, SpamassMilter, Spamd
+from tests.support.postfix import Delivery, PostfixInstance
+from tests.support.processes import Daemon, LabDirectory, stop_together
+from tests.support.smtp import Mail, send
+
+DIRECT = "direct"
+MANAGER = "manager"
+TIMEOUTS = ("connection_timeout", "writing_timeout", "reading_timeout", "end_of_message_timeout")
+POSTFIX_ACTIONS = {"accept": "accept", "temporary-failure": "tempfail", "reject": "reject"}
+
+
+@dataclass(frozen=True)
+class Route:
+    """A port of Postfix, and the manager behind it when there is one."""
+
+    port: int
+    manager: Manager | None = None
+
+
+class Lab:
+    """A context manager over all components; see the module."""
+
+    def __init__(self) -> None:
+        self.directory = LabDirectory()
+        self.postfix = PostfixInstance(self.directory.path / "postfix")
+        self.daemons: list[Daemon] = []
+        self._kept = ExitStack()
+        self._children: dict[str, MilterDaemon] = {}
+        self._routes: dict[object, Route] = {}
+
+    def __enter__(self) -> Lab:
+        self.postfix.directory.mkdir()
+        self.postfix.__enter__()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        try:
+            self._kept.close()
+        finally:
+            self.postfix.stop()
+            stop_together(self.daemons)
+            self.directory.remove()
+
+    # Children
+
+    def run(self, daemon: Daemon) -> Daemon:
+        """Starts a daemon that lives until the end of the lab."""
+        daemon.start()
+        self.daemons.append(daemon)
+        return daemon
+
+    def subdirectory(self, name: str) -> Path:
+        return self.directory.subdirectory(name)
+
+    def child(self, name: str) -> MilterDaemon:
+        """The one milter of that name, started at the first call; raises ComponentMissing when it is not installed."""
+        if name not in self._children:
+            child = CHILDREN[name](self, name)
+            self.run(child)
+            self._children[name] = child
+        return self._children[name]
+
+    def pymilter(self, name: str = "pymilter") -> PymilterChild:
+        """A child that does what mails ask for: pymilter, second, or one with another negotiation."""
+        child = self.child(name)
+        assert isinstance(child, PymilterChild)
+        return child
+
+    def opendkim(self) -> Opendkim:
+        child = self.child("opendkim")
+        assert isinstance(child, Opendkim)
+        return child
+
+    # Mail
+
+    def deliver(self, port: int, mail: Mail, copies: int = 1, helo: str = "client.test") -> list[Delivery]:
+        """Sends a mail, waits until Postfix has done with it and returns what lies in the sink, by recipient."""
+        answers = send(port, mail, helo)
+        self.postfix.wait_until_finished(answers.queue_id)
+        return self.postfix.deliveries(mail.token, copies)
+
+    # Ports
+
+    def port(self, via: str, *names: str) -> int:
+        """The port on which these children see the mail, in this order, listed directly or behind a manager."""
+        return self.route(via, {name: self.child(name).spec for name in names}).port
+
+    def route(self, via: str, specs: Mapping[str, str], **settings: Any) -> Route:
+        """As new_route, kept until the end of the lab and made only once."""
+        key = (via, tuple(specs.items()), tuple(settings.items()))
+        if key not in self._routes:
+            self._routes[key] = self._kept.enter_context(self.new_route(via, specs, **settings))
+        return self._routes[key]
+
+    @contextmanager
+    def new_route(
+        self, via: str, specs: Mapping[str, str], fallback: str = "temporary-failure", timeout_s: int | None = None
+    ) -> Iterator[Route]:
+        """A port where children of these specs see the mail; a manager behind it ends with the context.
+
+        fallback and timeout_s (for connecting, each answer, and the end of the message) are each child's. Both ways
+        mean the same: milter_default_action and the milter timeouts of Postfix there, the child's own keys here.
+        """
+        if via == DIRECT:
+            settings = {"milter_default_action": POSTFIX_ACTIONS[fallback]}
+            if timeout_s is not None:
+                settings.update(milter_command_timeout=f"{timeout_s}s", milter_content_timeout=f"{timeout_s}s")
+            yield Route(self.postfix.add_port([as_postfix_writes(spec) for spec in specs.values()], **settings))
+        else:
+            keys = {
+                "fallback_status": fallback,
+                **({} if timeout_s is None else dict.fromkeys(TIMEOUTS, str(timeout_s))),
+            }
+            children = {name: {"connection_spec": spec, **keys} for name, spec in specs.items()}
+            with Manager(self.subdirectory("manager"), children) as manager:
+                yield Route(self.postfix.add_port([manager.spec]), manager)
+
+
+def as_postfix_writes(spec: str) -> str:
+    """``inet:PORT@HOST`` in Postfix's order; a unix spec is the same in both."""
+    scheme, _, address = spec.partition(":")
+    port, _, host = address.partition("@")
+    return f"inet:{host}:{port}" if scheme == "inet" else spec
+
+
+def make_spamass(lab: Lab, name: str) -> SpamassMilter:
+    spamd = Spamd(lab.subdirectory("spamd"))
+    lab.run(spamd)
+    return SpamassMilter(lab.subdirectory(name), spamd)
+
+
+def make_clamav(lab: Lab, name: str) -> ClamavMilter:
+    clamd = Clamd(lab.subdirectory("clamd"))
+    lab.run(clamd)
+    return ClamavMilter(lab.subdirectory(name), clamd)
+
+
+def pymilter_factory(header: str, **options: bool) -> Callable[[Lab, str], MilterDaemon]:
+    return lambda lab, name: PymilterChild(lab.subdirectory(name), name, header, **options)
+
+
+CHILDREN: Mapping[str, Callable[[Lab, str], MilterDaemon]] = {
+    "opendkim": lambda lab, name: Opendkim(lab.subdirectory(name)),
+    "spamass": make_spamass,
+    "clamav": make_clamav,
+    "pymilter": pymilter_factory("X-Py-Milter"),
+    "second": pymilter_factory("X-Py-Second"),
+    "spaced": pymilter_factory("X-Py-Spaced", leading_space=True),
+    "silent": pymilter_factory("X-Py-Silent", no_reply=True),
+}
+
+ROUTES: tuple[str, ...] = (DIRECT, MANAGER)

@@ -1,0 +1,383 @@
+"""One child as one session sees it: connected when first needed, asked, counted, out for the session once it fails.
+
+Nothing that a child does escapes from here as an exception: a failure turns into the child's fallback. Called by
+``workers.dispatch`` (envelope) and ``workers.session`` (message).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple, cast, get_args
+
+from mmgr.config.model import ChildSettings
+from mmgr.errors import ChildError, ChildProtocolError
+from mmgr.log import RateLimit, quoted
+from mmgr.protocol.commands import Abort, BodyEob, Eoh, encode_command
+from mmgr.protocol.constants import STAGE_NAMES, Command
+from mmgr.protocol.errors import RemoteProtocolError
+from mmgr.protocol.options import OptionNegotiation
+from mmgr.protocol.replies import (
+    NEEDED_ACTION,
+    AddHeader,
+    ChgHeader,
+    Continue,
+    Edit,
+    InsHeader,
+    ReplBody,
+    ReplyMessage,
+    Skip,
+    Verdict,
+)
+from workers.link import ChildLink
+from workers.message import Body, HeaderField, Message, check_edit
+from workers.plan import Step, is_wanted
+from workers.spool import SpoolError
+from workers.verdict import CONTINUE, SESSION_STAGES, as_counted, fallback, is_deciding, verdict_name
+
+log = logging.getLogger(__name__)
+
+EDITS_MAX = 100_000
+"""More edits than this for one message are no milter's work; the largest real header edits are a few hundred."""
+
+_EOH = encode_command(Eoh())
+_END_OF_MESSAGE = encode_command(BodyEob())
+_ABORT = encode_command(Abort())
+_VERDICTS = get_args(Verdict)
+
+_warnings = RateLimit()
+
+
+class Outcome(NamedTuple):
+    """What a child made of a whole message: verdict, edits in the order made, and a new body (None: the old one)."""
+
+    verdict: Verdict
+    edits: Sequence[Edit] = ()
+    new_body: Body | None = None
+
+
+class Surroundings(NamedTuple):
+    """What a child needs of its session.
+
+    offer is what children are offered here. remembered holds what children negotiated earlier, by name and offer.
+    history gives the steps so far, which a child that is connected late is told. patience is called while one is
+    waited for, tell_wait with the name of the one that is waited for. make_body makes room for a replaced body.
+    """
+
+    session_id: str
+    offer: OptionNegotiation
+    remembered: dict[tuple[str, OptionNegotiation], OptionNegotiation]
+    history: Callable[[], Sequence[Step]]
+    macros: Callable[[int], bytes | None]
+    patience: Callable[[], None]
+    tell_wait: Callable[[str], None]
+    make_body: Callable[[], Body]
+    mta_has_leading_space: Callable[[], bool]
+
+
+class Child:
+    """One child in one session. verdict is the last that decided something in the current transaction, for the log."""
+
+    def __init__(self, settings: ChildSettings, around: Surroundings) -> None:
+        self.settings = settings
+        self.name = settings.name
+        self.verdict: Verdict = CONTINUE
+        self.failure: ChildError | None = None
+        self.waited_s = 0.0
+        self._around = around
+        self._link: ChildLink | None = None
+        self._awaited: Step | None = None
+        self._said: Verdict = CONTINUE
+        self._is_out = False
+        self._is_done = False
+        self._is_inside = False
+        self._has_recipient = False
+        self._skipped = 0
+
+    @property
+    def options(self) -> OptionNegotiation | None:
+        """What it negotiated; while it is not connected, what it did in an earlier session with the same offer."""
+        if self._link is not None:
+            return self._link.options
+        return self._around.remembered.get((self.name, self._around.offer))
+
+    @property
+    def is_asked(self) -> bool:
+        """Does it take part in the current message, or, between messages, in the session?"""
+        return not (self._is_out or self._is_done or self.failure)
+
+    def negotiate(self, limit: float) -> None:
+        """Connect and negotiate until limit, unless what it wants is remembered. Never raises; see ``failure``."""
+        if self.options is None:
+            with self._failing(Command.SMFIC_OPTNEG):
+                self._open(limit)
+
+    # ---- envelope
+
+    def send(self, step: Step) -> None:
+        """Send one envelope step if this child is to have it, connecting first if need be. Never raises."""
+        if step.command == Command.SMFIC_MAIL:
+            self.begin_message()
+        self._said = CONTINUE
+        if self.is_asked:
+            with self._failing(step.command):
+                self._send(step)
+
+    def receive(self, step: Step) -> Verdict:
+        """What this child says to the step sent last, as it counts; continue if it was not asked. Never raises."""
+        if self._awaited is not None:
+            with self._failing(step.command):
+                self._settle(self._reply(), step.command)
+        return self._counted(step.command)
+
+    def begin_message(self) -> None:
+        """A new transaction: what was said of the last one is forgotten."""
+        self.end_message()
+        self.verdict = CONTINUE
+        self.waited_s = 0.0
+        self._is_done = self._has_recipient = False
+        self._skipped = 0
+
+    def end_message(self) -> None:
+        """The transaction is over, however; a child that is still inside it is told to forget it. Never raises."""
+        if self._is_inside and self._link is not None:
+            with self._failing(Command.SMFIC_ABORT):
+                self._link.send([_ABORT])
+        self._is_inside = False
+
+    def close(self) -> None:
+        """The session is over."""
+        if self._link is not None:
+            self._link.close(is_polite=self._awaited is None)
+            self._link = None
+
+    def _send(self, step: Step) -> None:
+        options = self.options
+        if self._link is None and (options is None or is_wanted(step, options, self._has_recipient)):
+            self._open()
+        if self._link is not None and self.is_asked:
+            self._transmit(step)
+
+    def _open(self, limit: float | None = None) -> None:
+        """Connect, negotiate, and tell it what it missed; what it says to that counts now."""
+        self._around.tell_wait(self.name)
+        started = time.monotonic()
+        try:
+            self._link = ChildLink.open(self.settings, self._around.offer, self._around.patience, limit)
+        finally:
+            self.waited_s += time.monotonic() - started
+        self._around.remembered[self.name, self._around.offer] = self._link.options
+        for step in self._around.history():
+            if not self.is_asked:
+                break
+            self._transmit(step)
+            if self._awaited is not None:
+                self._settle(self._reply(), step.command)
+
+    def _transmit(self, step: Step) -> None:
+        """Send a step's macros, which go out even for a command that the child declined, and the command if wanted."""
+        assert self._link is not None
+        options = self._link.options
+        frames = [step.macros] if step.macros is not None else []
+        if is_wanted(step, options, self._has_recipient):
+            frames.append(step.frame)
+            if options.answers(step.command):
+                self._awaited = step
+        if step.command in (Command.SMFIC_MAIL, Command.SMFIC_RCPT):
+            self._is_inside = True
+        if step.command == Command.SMFIC_RCPT:
+            self._has_recipient = True
+        if frames:
+            self._link.send(frames)
+
+    def _reply(self) -> Verdict:
+        """The verdict that is awaited, within the reading timeout. Raises ChildError."""
+        reply = self._next(self.settings.reading_timeout_s)
+        self._awaited = None
+        if not isinstance(reply, _VERDICTS):
+            raise ChildProtocolError(f"{type(reply).__name__} came before the end of the message")
+        return cast(Verdict, reply)
+
+    def _next(self, timeout_s: float) -> ReplyMessage:
+        assert self._link is not None
+        self._around.tell_wait(self.name)
+        started = time.monotonic()
+        try:
+            return self._link.reply(timeout_s)
+        finally:
+            self.waited_s += time.monotonic() - started
+
+    def _settle(self, reply: Verdict, command: int) -> None:
+        """Take a reply: what it counts as, and whether the child is asked any further."""
+        counted, fault = as_counted(reply, command)
+        if fault:
+            self._warn_of_reply(command, fault)
+        self._said = counted
+        if command == Command.SMFIC_BODYEOB or not isinstance(counted, (Continue, Skip)):
+            self.verdict = counted
+        if isinstance(counted, (Continue, Skip)):
+            return
+        if command in SESSION_STAGES:
+            self._is_out = True
+        elif command in (Command.SMFIC_RCPT, Command.SMFIC_UNKNOWN):
+            self._is_done = not is_deciding(counted)
+        else:
+            self._is_done = True
+            self._is_inside = False
+
+    def _counted(self, command: int) -> Verdict:
+        if self.settings.evaluation_mode:
+            return CONTINUE
+        if self.failure is not None:
+            return fallback(self.settings.fallback_status, command)
+        return self._said
+
+    # ---- the message
+
+    def judge(self, message: Message) -> Outcome:
+        """Give it the whole message as it stands, packet by packet, and take what it makes of it.
+
+        A verdict ahead of the end counts. Raises SpoolError alone: the body can't be kept or read back.
+        """
+        self._said = CONTINUE
+        outcome = Outcome(CONTINUE)
+        if self.is_asked:
+            with self._failing(Command.SMFIC_BODYEOB):
+                outcome = self._judge(message)
+        counted = self._counted(Command.SMFIC_BODYEOB)
+        if counted is outcome.verdict and not is_deciding(counted) and not self.settings.evaluation_mode:
+            return outcome
+        if outcome.new_body is not None:
+            outcome.new_body.close()
+        return Outcome(counted)
+
+    def _judge(self, message: Message) -> Outcome:
+        if self._link is None:
+            self._open()
+        self._is_inside = self.is_asked
+        for step in self._content(message):
+            if not self.is_asked:
+                return Outcome(self._said)
+            if step.command != self._skipped:
+                self._send_content(step)
+        if not self.is_asked:
+            return Outcome(self._said)
+        self._transmit(Step(Command.SMFIC_BODYEOB, _END_OF_MESSAGE, self._around.macros(Command.SMFIC_BODYEOB)))
+        verdict, edits, new_body = self._read_edits()
+        self._is_inside = False
+        self._settle(verdict, Command.SMFIC_BODYEOB)
+        return Outcome(self._said, edits, new_body)
+
+    def _content(self, message: Message) -> Iterator[Step]:
+        """The message as steps; the macros of headers and body travel ahead of the first of them."""
+        macros = self._around.macros(Command.SMFIC_HEADER)
+        for field in message.headers:
+            yield Step(Command.SMFIC_HEADER, self._header_frame(field), macros)
+            macros = None
+        yield Step(Command.SMFIC_EOH, _EOH, self._around.macros(Command.SMFIC_EOH))
+        macros = self._around.macros(Command.SMFIC_BODY)
+        for frame in message.body.frames():
+            yield Step(Command.SMFIC_BODY, frame, macros)
+            macros = None
+
+    def _send_content(self, step: Step) -> None:
+        self._transmit(step)
+        if self._awaited is not None:
+            self._settle(self._reply(), step.command)
+            if isinstance(self._said, Skip):
+                self._skipped = step.command
+
+    def _header_frame(self, field: HeaderField) -> bytes:
+        return field.without_leading_space() if self._needs_spaces() else field.as_frame()
+
+    def _needs_spaces(self) -> bool:
+        """Does the MTA send values with the space after the colon while this child does without?"""
+        assert self._link is not None
+        return self._around.mta_has_leading_space() and not self._link.options.has_leading_space()
+
+    def _read_edits(self) -> tuple[Verdict, list[Edit], Body | None]:
+        """All that follows the end of the message: edits, then the verdict. Raises ChildError, SpoolError."""
+        edits: list[Edit] = []
+        new_body: Body | None = None
+        try:
+            while True:
+                reply = self._next(self.settings.end_of_message_timeout_s)
+                if isinstance(reply, _VERDICTS):
+                    self._awaited = None
+                    if isinstance(reply, Skip):
+                        raise ChildProtocolError("skip is no answer to the end of a message")
+                    return cast(Verdict, reply), edits, new_body
+                if type(reply) not in NEEDED_ACTION or len(edits) >= EDITS_MAX:
+                    raise ChildProtocolError(f"{type(reply).__name__} is out of place after {len(edits)} edits")
+                self._check_action(reply)
+                if isinstance(reply, ReplBody):
+                    new_body = new_body or self._around.make_body()
+                    new_body.add_payload(reply.chunk)
+                else:
+                    edits.append(self._checked_edit(cast(Edit, reply)))
+        except BaseException:
+            if new_body is not None:
+                new_body.close()
+            raise
+
+    def _check_action(self, reply: ReplyMessage) -> None:
+        assert self._link is not None
+        if not self._link.options.actions & NEEDED_ACTION[type(reply)]:
+            raise ChildProtocolError(f"{type(reply).__name__} was not negotiated")
+
+    def _checked_edit(self, edit: Edit) -> Edit:
+        check_edit(edit)
+        if isinstance(edit, (AddHeader, InsHeader, ChgHeader)) and edit.value and self._needs_spaces():
+            return dataclasses.replace(edit, value=b" " + edit.value)
+        return edit
+
+    # ---- failure
+
+    @contextmanager
+    def _failing(self, command: int) -> Iterator[None]:
+        """Whatever the child does wrong in here ends it for the session; its fallback counts from then on."""
+        try:
+            yield
+        except (ChildError, RemoteProtocolError) as error:
+            self._fail(error if isinstance(error, ChildError) else ChildProtocolError(str(error)), command)
+        except SpoolError as error:
+            self._fail(ChildProtocolError(f"cut off: {error}"), command)
+            raise
+        finally:
+            self._around.tell_wait("")
+
+    def _fail(self, failure: ChildError, command: int) -> None:
+        self.failure = failure
+        self._awaited = None
+        self._is_inside = False
+        if self._link is not None:
+            self._link.close(is_polite=False)
+            self._link = None
+        repeated = _warnings.allows((self.name, type(failure), command))
+        if repeated is not None:
+            log.warning(
+                "child-failed session=%s child=%s stage=%s kind=%s error=%s fallback=%s%s",
+                self._around.session_id,
+                self.name,
+                STAGE_NAMES.get(command, "?"),
+                type(failure).__name__,
+                quoted(str(failure)),
+                self.settings.fallback_status.value,
+                repeated,
+            )
+
+    def _warn_of_reply(self, command: int, fault: str) -> None:
+        repeated = _warnings.allows((self.name, command, fault[:20]))
+        if repeated is not None:
+            log.warning(
+                "child-reply-unusable session=%s child=%s stage=%s error=%s counted_as=%s%s",
+                self._around.session_id,
+                self.name,
+                STAGE_NAMES.get(command, "?"),
+                quoted(fault),
+                verdict_name(self._said),
+                repeated,
+            )

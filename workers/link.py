@@ -1,0 +1,125 @@
+"""The connection to one child: opened, negotiated, written, read; every fault of it is a ChildError.
+
+No policy here: what a reply means and what a failure counts as is ``workers.child``'s.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from mmgr import stream
+from mmgr.config.model import ChildSettings
+from mmgr.errors import (
+    ChildError,
+    ChildProtocolError,
+    ChildTimeout,
+    ChildUnavailable,
+    EndpointError,
+    PeerClosed,
+    PeerTimeout,
+)
+from mmgr.protocol.commands import Quit, encode_command
+from mmgr.protocol.constants import REPLY_LENGTH_MAX
+from mmgr.protocol.errors import RemoteProtocolError
+from mmgr.protocol.options import OptionNegotiation
+from mmgr.protocol.replies import ConnFail, Progress, ReplyMessage, decode_reply
+from workers.negotiation import check_answer
+
+PROGRESS_EXTENDS = 10
+"""Progress starts a child's deadline anew, but all in all it gets no more than this many times its timeout."""
+
+_QUIT = encode_command(Quit())
+
+Patience = Callable[[], None]
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """The edge: whatever goes wrong with a child's socket leaves here as one of the three ChildErrors."""
+    try:
+        yield
+    except (PeerClosed, EndpointError) as error:
+        raise ChildUnavailable(str(error)) from error
+    except PeerTimeout as error:
+        raise ChildTimeout(str(error)) from error
+    except RemoteProtocolError as error:
+        raise ChildProtocolError(str(error)) from error
+
+
+class ChildLink:
+    """A negotiated connection to one child."""
+
+    def __init__(self, settings: ChildSettings, connected: stream.FrameStream, patience: Patience) -> None:
+        self._settings = settings
+        self._stream = connected
+        self._patience = patience
+        self.options = OptionNegotiation(0, 0, 0)
+
+    @classmethod
+    def open(
+        cls, settings: ChildSettings, offer: OptionNegotiation, patience: Patience, limit: float | None = None
+    ) -> ChildLink:
+        """Connect to the first endpoint that takes us and negotiate. limit is a deadline for all of it, if given.
+
+        Raises ChildError.
+        """
+        link = cls(settings, _connect(settings, limit), patience)
+        try:
+            link._negotiate(offer, limit)
+        except BaseException:
+            link._stream.close()
+            raise
+        return link
+
+    def send(self, frames: Sequence[bytes]) -> None:
+        """Write frames within the writing timeout. Raises ChildError."""
+        with _translated():
+            self._stream.write(frames, time.monotonic() + self._settings.writing_timeout_s)
+
+    def reply(self, timeout_s: float, limit: float | None = None) -> ReplyMessage:
+        """The next reply but progress, which starts timeout_s anew, within bounds. Raises ChildError."""
+        started = time.monotonic()
+        last = started + timeout_s * PROGRESS_EXTENDS
+        if limit is not None:
+            last = min(last, limit)
+        with _translated():
+            while True:
+                deadline = min(time.monotonic() + timeout_s, last)
+                reply = decode_reply(self._stream.read(deadline, self._patience))
+                if isinstance(reply, ConnFail):
+                    raise RemoteProtocolError("the child says connection failure, which no milter may")
+                if not isinstance(reply, Progress):
+                    return reply
+                self._patience()
+
+    def close(self, is_polite: bool) -> None:
+        """Close; politely means with QUIT first, which is only right when no reply is due."""
+        if is_polite:
+            self._stream.write_patiently([_QUIT])
+        self._stream.close()
+
+    def _negotiate(self, offer: OptionNegotiation, limit: float | None) -> None:
+        self.send([encode_command(offer)])
+        answer = self.reply(self._settings.reading_timeout_s, limit)
+        if not isinstance(answer, OptionNegotiation):
+            raise ChildProtocolError(f"answered the negotiation with {type(answer).__name__}")
+        with _translated():
+            check_answer(offer, answer)
+        self.options = answer
+
+
+def _connect(settings: ChildSettings, limit: float | None) -> stream.FrameStream:
+    """The first endpoint of several that can be connected; the last one's failure if none can."""
+    deadline = time.monotonic() + settings.connection_timeout_s
+    if limit is not None:
+        deadline = min(deadline, limit)
+    failure: ChildError = ChildUnavailable("no connection_spec")
+    for endpoint in settings.connection_spec:
+        try:
+            with _translated():
+                return stream.connect(endpoint, deadline, REPLY_LENGTH_MAX)
+        except ChildError as error:
+            failure = type(error)(f"{endpoint}: {error}")
+    raise failure

@@ -1,0 +1,100 @@
+"""The MTA's end of one session: its commands come in here, and every reply to it leaves here, if one is due."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from mmgr.errors import MmgrError, PeerClosed, PeerTimeout
+from mmgr.protocol.commands import encode_command
+from mmgr.protocol.constants import Command
+from mmgr.protocol.framing import CODE, PAYLOAD
+from mmgr.protocol.macros import decode_macros
+from mmgr.protocol.options import ALWAYS_SILENT, OptionNegotiation
+from mmgr.protocol.replies import Progress, Verdict, encode_reply
+from mmgr.stream import FrameStream
+from workers.verdict import CONTINUE
+
+FIRST_TIMEOUT_S = 30.0
+"""How long a fresh connection may take for its negotiation, which an MTA sends at once."""
+
+IDLE_TIMEOUT_S = 7210.0
+"""How long the MTA may be silent between commands: libmilter's own patience (MI_TIMEOUT)."""
+
+WRITE_TIMEOUT_S = 300.0
+"""How long the MTA may leave a reply unread."""
+
+PROGRESS_EVERY_S = 5.0
+"""How often the MTA is asked for patience while a child works; Sendmail's shortest read timeout is 10 s."""
+
+_PROGRESS = encode_reply(Progress())
+_CONTINUE = encode_reply(CONTINUE)
+
+
+class MtaLost(MmgrError):
+    """The MTA went away while a child was waited for: the session is over, and no child is to blame."""
+
+
+class Mta:
+    """The MTA of one session. command is the one being worked on; answer is what we told it in the negotiation."""
+
+    def __init__(self, stream: FrameStream) -> None:
+        self._stream = stream
+        self._progress_due = 0.0
+        self.answer = OptionNegotiation(0, 0, 0)
+        self.command = 0
+        self.is_postfix = False
+
+    def next(self) -> bytes:
+        """The next command's frame. Raises PeerTimeout, PeerClosed, RemoteProtocolError."""
+        patience_s = IDLE_TIMEOUT_S if self.command else FIRST_TIMEOUT_S
+        frame = self._stream.read(time.monotonic() + patience_s)
+        self.command = frame[CODE]
+        self._progress_due = time.monotonic() + PROGRESS_EVERY_S
+        return frame
+
+    def learn(self, connect_macros: bytes) -> None:
+        """Find out which MTA this is from the macro frame of the connect stage (macro v: ``Postfix 3.5.8``)."""
+        self.is_postfix = decode_macros(connect_macros[PAYLOAD:])[1].get(b"v", b"").startswith(b"Postfix")
+
+    def negotiate(self, answer: OptionNegotiation) -> None:
+        """Answer the negotiation; from now on replies are given as declared in it."""
+        self.answer = answer
+        self.send([encode_command(answer)])
+
+    def has_leading_space(self) -> bool:
+        """Do header values travel between it and us with the space after their colon?"""
+        return self.answer.has_leading_space()
+
+    def tell(self, verdict: Verdict, edits: Sequence[bytes] = ()) -> None:
+        """Reply to the command, unless the MTA was told that none comes.
+
+        Edits and verdict go in one piece, so that a connection that breaks can't leave half of the edits behind.
+        """
+        if self.command not in ALWAYS_SILENT and self.answer.answers(self.command):
+            self.send([*edits, _CONTINUE if verdict is CONTINUE else encode_reply(verdict)])
+
+    def send(self, frames: list[bytes]) -> None:
+        """Write frames as they are. Raises PeerClosed, PeerTimeout."""
+        self._stream.write(frames, time.monotonic() + WRITE_TIMEOUT_S)
+
+    def be_patient(self) -> None:
+        """A child is being waited for: ask for patience when it is time. Raises MtaLost.
+
+        Postfix takes progress before any reply that is due, Sendmail only after the end of a message.
+        """
+        now = time.monotonic()
+        if now < self._progress_due:
+            return
+        self._progress_due = now + PROGRESS_EVERY_S
+        is_allowed = self.command == Command.SMFIC_BODYEOB or (self.is_postfix and self.command not in ALWAYS_SILENT)
+        if self.command == Command.SMFIC_OPTNEG or not is_allowed or not self.answer.answers(self.command):
+            return
+        try:
+            self.send([_PROGRESS])
+        except (PeerClosed, PeerTimeout) as error:
+            raise MtaLost(str(error)) from error
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._stream.close()

@@ -1,0 +1,413 @@
+"""One MTA connection from its negotiation to QUIT, straight-line: what the MTA sends, who is asked, what it is told.
+
+The MTA's connection is never closed, and no command that is due a reply left without one, to signal trouble with a
+child. Only bytes that are no milter protocol end it. Called by ``workers.main``, one session at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from mmgr.config.model import Config
+from mmgr.errors import PeerClosed, PeerTimeout, PeerTruncated
+from mmgr.log import RateLimit, quoted, shown
+from mmgr.protocol.commands import CommandMessage, Connect, Header, decode_command
+from mmgr.protocol.constants import STAGE_NAMES, Command
+from mmgr.protocol.errors import RemoteProtocolError
+from mmgr.protocol.framing import PAYLOAD
+from mmgr.protocol.options import OptionNegotiation
+from mmgr.protocol.replies import Accept, Discard, TempFail, Verdict
+from mmgr.protocol.states import IN_TRANSACTION, State, next_state
+from mmgr.stream import FrameStream
+from workers import dispatch
+from workers.child import Child, Surroundings
+from workers.message import Message
+from workers.mta import Mta, MtaLost
+from workers.negotiation import WANTS_MAIL, WANTS_NOTHING, answer_to_mta, check_offer, offer_to_children
+from workers.plan import Step, is_refused_recipient
+from workers.spool import BodySpool, SpoolError
+from workers.transaction import STAGES, Transaction, queue_id_of, summary
+from workers.verdict import ACCEPT, CONTINUE, SESSION_STAGES, fallback, is_deciding, verdict_name
+
+log = logging.getLogger(__name__)
+
+NEGOTIATION_BUDGET_S = 20.0
+"""All children together get this long for connecting and negotiating; Postfix waits 30 s for the answer."""
+
+_warnings = RateLimit()
+
+
+class Report(NamedTuple):
+    """Where a session says what it is doing: stage takes a stage and a client, waiting the name of a child or ""."""
+
+    stage: Callable[[str, str], None]
+    waiting: Callable[[str], None]
+
+
+class Session:
+    """One MTA connection. ``run`` blocks until it is over and raises nothing.
+
+    remembered holds what children negotiated in earlier sessions, by name and offer; it is read and added to.
+    """
+
+    def __init__(
+        self,
+        stream: FrameStream,
+        config: Config,
+        session_id: str,
+        remembered: dict[tuple[str, OptionNegotiation], OptionNegotiation],
+        report: Report,
+    ) -> None:
+        self._mta = Mta(stream)
+        self._config = config
+        self._id = session_id
+        self._remembered = remembered
+        self._report = report
+        self._offer = OptionNegotiation(0, 0, 0)
+        self._children: list[Child] = []
+        self._state = State.START
+        self._standing: Verdict | None = None
+        self._is_let_go = False
+        self._session_steps: dict[int, Step] = {}
+        self._macros: dict[int, bytes] = {}
+        self._client = ""
+        self._transaction: Transaction | None = None
+
+    def run(self) -> None:
+        """Serve the MTA until it quits, closes, falls silent or stops speaking the protocol."""
+        try:
+            self._serve()
+        except PeerTimeout as error:
+            self._warn_of_mta("went silent", error)
+        except (RemoteProtocolError, PeerTruncated) as error:
+            self._warn_of_mta("broke the protocol", error)
+        except (PeerClosed, MtaLost) as error:
+            log.debug("mta-gone session=%s client=%s error=%s", self._id, self._client or "-", quoted(str(error)))
+        finally:
+            self._end_transaction("abort")
+            for child in self._children:
+                child.close()
+            self._mta.close()
+
+    def _serve(self) -> None:
+        while True:
+            frame = self._mta.next()
+            if self._mta.command == Command.SMFIC_QUIT:
+                return
+            message = decode_command(frame)
+            try:
+                self._take(frame, message)
+            except (PeerClosed, PeerTimeout, MtaLost, RemoteProtocolError):
+                raise
+            except Exception:  # our own bug must not cost a mail: the MTA is told to try again
+                log.exception("session-fault session=%s stage=%s", self._id, STAGE_NAMES[self._mta.command])
+                self._give_up()
+
+    def _take(self, frame: bytes, message: CommandMessage) -> None:
+        """One command: macros, aborts and new connections at any time, everything else if it is in order."""
+        take = _AT_ANY_TIME.get(self._mta.command)
+        if take is not None:
+            take(self, frame, message)
+        elif self._is_in_order():
+            _IN_ORDER[self._mta.command](self, frame, message)
+        else:
+            self._take_out_of_order()
+
+    def _is_in_order(self) -> bool:
+        """Move on to the state after the command. What begins anew in mid-message aborts the message."""
+        following = next_state(self._state, self._mta.command, self._is_declined)
+        if following is None and self._state in IN_TRANSACTION:
+            following = next_state(State.HELO, self._mta.command, self._is_declined)
+            if following is not None:
+                self._end_transaction("abort")
+        if following is not None:
+            self._state = following
+        return following is not None
+
+    def _is_declined(self, command: int) -> bool:
+        return not self._mta.answer.wants(command)
+
+    def _take_out_of_order(self) -> None:
+        """Answer, so that the MTA does not hang: again with accept what follows an accept, else try again later."""
+        if self._is_let_go and self._mta.command in STAGES:
+            return self._mta.tell(ACCEPT)
+        what = f"{STAGE_NAMES[self._mta.command]} after {self._state.value}"
+        if self._mta.command == Command.SMFIC_OPTNEG or self._state == State.START:
+            raise RemoteProtocolError(what)
+        self._warn_of_mta("is out of order and gets a temporary failure", RemoteProtocolError(what))
+        return self._mta.tell(TempFail())
+
+    # ---- before and between messages
+
+    def _take_negotiation(self, frame: bytes, message: OptionNegotiation) -> None:
+        check_offer(message)
+        self._offer = message
+        self._start_children()
+        limit = time.monotonic() + NEGOTIATION_BUDGET_S
+        for child in self._children:
+            child.negotiate(limit)
+        wanted = [child.options or _options_of_failed(child) for child in self._children]
+        self._mta.negotiate(answer_to_mta(message, wanted))
+
+    def _start_children(self) -> None:
+        around = Surroundings(
+            session_id=self._id,
+            offer=offer_to_children(self._offer),
+            remembered=self._remembered,
+            history=self._history,
+            macros=self._macros.get,
+            patience=self._mta.be_patient,
+            tell_wait=self._report.waiting,
+            make_body=self._make_body,
+            mta_has_leading_space=self._mta.has_leading_space,
+        )
+        self._children = [Child(settings, around) for settings in self._config.enabled_children]
+
+    def _take_new_connection(self, frame: bytes, message: CommandMessage) -> None:
+        """QUIT_NC: another SMTP session on this connection. Children get new ones: few libraries know the command."""
+        self._end_transaction("abort")
+        for child in self._children:
+            child.close()
+        self._start_children()
+        self._state = State.NEGOTIATED
+        self._standing = None
+        self._session_steps.clear()
+        self._macros.clear()
+        self._client = ""
+
+    def _take_macros(self, frame: bytes, message: CommandMessage) -> None:
+        """Keep the macros of a stage until others come or the transaction is over; an empty set clears them."""
+        stage = frame[PAYLOAD]
+        self._macros.pop(stage, None)
+        if len(frame) > PAYLOAD + 1:
+            self._macros[stage] = frame
+            if stage == Command.SMFIC_CONNECT:
+                self._mta.learn(frame)
+
+    def _take_connect(self, frame: bytes, message: Connect) -> None:
+        address = f"[{shown(message.address)}]" if message.address else ""
+        name = shown(message.hostname)
+        self._client = name if name == address else name + address
+        self._take_session_step(frame, message)
+
+    def _take_session_step(self, frame: bytes, message: CommandMessage) -> None:
+        verdict = self._ask(frame)
+        self._session_steps[self._mta.command] = self._step(frame)
+        if verdict is not None:
+            self._standing = verdict
+            self._log_refused_session(verdict)
+        self._mta.tell(verdict or self._let_pass())
+
+    def _take_unknown(self, frame: bytes, message: CommandMessage) -> None:
+        self._mta.tell(self._ask(frame) or CONTINUE)
+        self._macros.pop(Command.SMFIC_UNKNOWN, None)
+
+    # ---- one transaction
+
+    def _take_mail(self, frame: bytes, message: CommandMessage) -> None:
+        self._begin_transaction().sender = frame[PAYLOAD:].split(b"\0", 1)[0]
+        self._take_transaction_step(frame, message)
+
+    def _take_transaction_step(self, frame: bytes, message: CommandMessage) -> None:
+        transaction = self._in_transaction()
+        verdict = self._standing or self._ask(frame)
+        if verdict is None:
+            transaction.steps.append(self._step(frame))
+        self._answer_envelope(verdict or self._let_pass())
+
+    def _take_rcpt(self, frame: bytes, message: CommandMessage) -> None:
+        transaction = self._in_transaction()
+        step = self._step(frame)
+        verdict = self._standing or self._ask(frame)
+        if verdict is None:
+            transaction.steps.append(step)
+        if verdict is not None or is_refused_recipient(step):
+            transaction.refused += 1
+        else:
+            transaction.recipients += 1
+        if is_deciding(verdict or CONTINUE) and not isinstance(verdict, Discard):
+            self._mta.tell(verdict or CONTINUE)  # one recipient is refused, the message goes on
+        else:
+            self._answer_envelope(verdict or self._let_pass())
+
+    def _answer_envelope(self, verdict: Verdict) -> None:
+        """Tell the MTA; anything but continue is the end of the transaction as far as we are asked."""
+        self._mta.tell(verdict)
+        if verdict is not CONTINUE:
+            self._end_transaction(verdict_name(verdict))
+            self._is_let_go = isinstance(verdict, Accept)
+
+    def _take_header(self, frame: bytes, message: Header) -> None:
+        self._in_transaction().message.headers.append(message, frame)
+        self._mta.tell(CONTINUE)
+
+    def _take_end_of_headers(self, frame: bytes, message: CommandMessage) -> None:
+        self._in_transaction()
+        self._mta.tell(CONTINUE)
+
+    def _take_body(self, frame: bytes, message: CommandMessage) -> None:
+        transaction = self._in_transaction()
+        if transaction.spool_failure is None:
+            try:
+                transaction.message.body.add_frame(frame)
+            except SpoolError as error:
+                transaction.spool_failure = error
+        self._mta.tell(CONTINUE)
+
+    def _take_end_of_message(self, frame: bytes, message: CommandMessage) -> None:
+        transaction = self._in_transaction()
+        self._report.stage(STAGE_NAMES[self._mta.command], self._client)
+        try:
+            transaction.message.body.add_payload(frame[PAYLOAD:])
+            verdict = self._standing or self._judge(transaction)
+            edits = [] if is_deciding(verdict) else transaction.message.edit_frames()
+        except SpoolError as error:
+            verdict, edits = self._without_body(error), []
+        self._mta.tell(verdict, edits)
+        is_held = transaction.message.quarantine_reasons and not is_deciding(verdict)
+        self._end_transaction("quarantine" if is_held else verdict_name(ACCEPT if verdict is CONTINUE else verdict))
+
+    def _judge(self, transaction: Transaction) -> Verdict:
+        """Each child in turn gets the message as edited so far; the first that decides ends it. Raises SpoolError."""
+        if transaction.spool_failure is not None:
+            raise transaction.spool_failure
+        for child in self._children:
+            outcome = child.judge(transaction.message)
+            if is_deciding(outcome.verdict):
+                return outcome.verdict
+            transaction.message.apply(outcome.edits, outcome.new_body)
+        return self._let_pass()
+
+    def _without_body(self, error: SpoolError) -> Verdict:
+        status = self._config.manager.fallback_status
+        log.error("spool-failed session=%s error=%s fallback=%s", self._id, quoted(str(error)), status.value)
+        return fallback(status, Command.SMFIC_BODYEOB)
+
+    def _take_abort(self, frame: bytes, message: CommandMessage) -> None:
+        self._end_transaction("abort")
+
+    def _begin_transaction(self) -> Transaction:
+        self._end_transaction("abort")
+        self._is_let_go = False
+        if self._is_declined(Command.SMFIC_MAIL):
+            for child in self._children:
+                child.begin_message()
+        message = Message(self._mta.is_postfix, self._make_body())
+        self._transaction = Transaction(time.monotonic(), message)
+        return self._transaction
+
+    def _in_transaction(self) -> Transaction:
+        """The current one; it begins with whatever command comes first, as MAIL may have been negotiated away."""
+        return self._transaction or self._begin_transaction()
+
+    def _end_transaction(self, outcome: str) -> None:
+        """Forget the message, tell the children who are still inside it, and write its one line to the log."""
+        if self._state in IN_TRANSACTION:
+            self._state = State.END
+        transaction, self._transaction = self._transaction, None
+        if transaction is None:
+            return
+        for child in self._children:
+            child.end_message()
+        log.info(
+            "transaction session=%s %s",
+            self._id,
+            transaction.fields(outcome, queue_id_of(self._macros), self._client, self._children),
+        )
+        transaction.message.close()
+        for stage in STAGES:
+            if stage != Command.SMFIC_MAIL or self._mta.command != Command.SMFIC_MAIL:
+                self._macros.pop(stage, None)
+
+    # ---- asking
+
+    def _step(self, frame: bytes) -> Step:
+        return Step(self._mta.command, frame, self._macros.get(self._mta.command))
+
+    def _history(self) -> list[Step]:
+        steps = list(self._session_steps.values())
+        return steps + self._transaction.steps if self._transaction else steps
+
+    def _ask(self, frame: bytes) -> Verdict | None:
+        self._report.stage(STAGE_NAMES[self._mta.command], self._client)
+        return dispatch.ask(self._children, self._step(frame), self._config.manager.envelope_dispatch)
+
+    def _let_pass(self) -> Verdict:
+        """Continue while some child is left, accept once every child has let the mail go.
+
+        Before MAIL a failed child or a verdict that stands must not make the MTA leave us out for the whole session.
+        """
+        if any(child.is_asked for child in self._children):
+            return CONTINUE
+        is_early = self._mta.command in SESSION_STAGES
+        if is_early and (self._standing or any(child.failure for child in self._children)):
+            return CONTINUE
+        return ACCEPT
+
+    def _make_body(self) -> BodySpool:
+        manager = self._config.manager
+        return BodySpool(manager.spool_threshold_bytes, manager.spool_directory, manager.chunk_size_bytes)
+
+    def _give_up(self) -> None:
+        """After a bug of ours: this command and every later message of the session get a temporary failure."""
+        for child in self._children:
+            child.close()
+        self._children = []
+        self._standing = TempFail()
+        self._mta.tell(CONTINUE if self._mta.command in SESSION_STAGES else self._standing)
+
+    # ---- the log
+
+    def _warn_of_mta(self, deed: str, error: Exception) -> None:
+        repeated = _warnings.allows((deed, str(error)))
+        if repeated is not None:
+            log.warning(
+                "mta-misbehaved session=%s client=%s deed=%s error=%s%s",
+                self._id,
+                self._client or "-",
+                quoted(deed),
+                quoted(str(error)),
+                repeated,
+            )
+
+    def _log_refused_session(self, verdict: Verdict) -> None:
+        log.info(
+            "session-refused session=%s client=%s stage=%s verdict=%s children=%s",
+            self._id,
+            self._client or "-",
+            STAGE_NAMES[self._mta.command],
+            verdict_name(verdict),
+            summary(self._children),
+        )
+
+
+def _options_of_failed(child: Child) -> OptionNegotiation:
+    """What a child that can't be negotiated with needs of the MTA: MAIL, if its fallback is a refusal to give there."""
+    counts = fallback(child.settings.fallback_status, Command.SMFIC_MAIL)
+    return WANTS_MAIL if is_deciding(counts) and not child.settings.evaluation_mode else WANTS_NOTHING
+
+
+_Take = Callable[..., None]
+
+_AT_ANY_TIME: Mapping[int, _Take] = {
+    Command.SMFIC_MACRO: Session._take_macros,
+    Command.SMFIC_ABORT: Session._take_abort,
+    Command.SMFIC_QUIT_NC: Session._take_new_connection,
+}
+
+_IN_ORDER: Mapping[int, _Take] = {
+    Command.SMFIC_OPTNEG: Session._take_negotiation,
+    Command.SMFIC_CONNECT: Session._take_connect,
+    Command.SMFIC_HELO: Session._take_session_step,
+    Command.SMFIC_MAIL: Session._take_mail,
+    Command.SMFIC_RCPT: Session._take_rcpt,
+    Command.SMFIC_DATA: Session._take_transaction_step,
+    Command.SMFIC_HEADER: Session._take_header,
+    Command.SMFIC_EOH: Session._take_end_of_headers,
+    Command.SMFIC_BODY: Session._take_body,
+    Command.SMFIC_BODYEOB: Session._take_end_of_message,
+    Command.SMFIC_UNKNOWN: Session._take_unknown,
+}
