@@ -305,11 +305,11 @@ class Session:
 
     def _end_transaction(self, outcome: str) -> None:
         """Forget the message, tell the children who are still inside it, and write its one line to the log."""
-        if self._state in IN_TRANSACTION:
-            self._state = State.END
         transaction, self._transaction = self._transaction, None
         if transaction is None:
             return
+        if self._state in IN_TRANSACTION:
+            self._state = State.END
         for child in self._children:
             child.end_message()
         log.info(
@@ -357,6 +357,9 @@ class Session:
             child.close()
         self._children = []
         self._standing = TempFail()
+        if self._mta.command == Command.SMFIC_OPTNEG:
+            self._mta.negotiate(answer_to_mta(self._offer, [WANTS_MAIL]))
+            return
         self._mta.tell(CONTINUE if self._mta.command in SESSION_STAGES else self._standing)
 
     # ---- the log

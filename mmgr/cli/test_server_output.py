@@ -88,7 +88,7 @@ def envelope_lines(before: Message, after: Message) -> Iterator[Line]:
 
 
 def header_lines(before: tuple[HeaderField, ...], after: tuple[HeaderField, ...]) -> Iterator[Line]:
-    """The new headers in their order, each deletion behind what came in its place; a folded header has several lines."""
+    """The new headers in their order, each deletion behind what came in its place; one line per folded line."""
     for what, old_start, old_end, new_start, new_end in SequenceMatcher(None, before, after, False).get_opcodes():
         if what == "equal":
             yield from _header_lines(b"  ", after[new_start:new_end])

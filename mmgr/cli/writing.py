@@ -29,11 +29,11 @@ def _escaped(found: re.Match[bytes]) -> bytes:
 
 
 class Writer:
-    """Standard output as blocks that are never torn apart, from any thread. ``is_broken`` once nobody reads any more."""
+    """Standard output as blocks that are never torn apart, from any thread; ``is_broken`` once nobody reads it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.is_broken = False
+        self.is_broken = sys.stdout is None
 
     def write(self, block: bytes) -> None:
         """Write and flush one block of whole lines; nothing happens once the reader is gone."""
@@ -44,17 +44,19 @@ class Writer:
                 sys.stdout.buffer.write(block)
                 sys.stdout.buffer.flush()
             except BrokenPipeError:
-                self.is_broken = True
-                redirect_stdout_to_nowhere()
+                self._give_up()
+            except OSError as error:
+                self._give_up()
+                print(f"can't write to standard output: {error.strerror}", file=sys.stderr, flush=True)
 
     def complain(self, text: str) -> None:
         """One diagnostic line on standard error; what can't be encoded is escaped."""
         with self._lock:
             print(text.encode("utf-8", "backslashreplace").decode("utf-8"), file=sys.stderr, flush=True)
 
-
-def redirect_stdout_to_nowhere() -> None:
-    """Else Python complains at its end about what it can't flush."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+    def _give_up(self) -> None:
+        """Write nothing more; without the redirection Python complains at its end about what it can't flush."""
+        self.is_broken = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

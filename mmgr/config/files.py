@@ -41,8 +41,7 @@ def read_bytes(path: str) -> bytes:
     It is opened without waiting: a FIFO of that name must not hold the start.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ConfigError(one_line(path), 0, "", "is not an ordinary file")
             data = file.read(MAX_FILE_BYTES + 1)

@@ -68,7 +68,7 @@ def shown(value: object) -> str:
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """A hint that names what a mistyped word was probably meant to be, or "". Upper and lower case do not count."""
     folded = {choice.casefold(): choice for choice in choices}
-    close = difflib.get_close_matches(word[:100].casefold(), folded, n=1)
+    close = difflib.get_close_matches(word[:100].casefold(), folded, n=1, cutoff=0.7)
     return f"did you mean {folded[close[0]]}?" if close else ""
 
 

@@ -6,6 +6,7 @@ milter wire; the body has CRLF line ends. Called by ``delivery``, ``apply`` and 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from email.utils import getaddresses
 
@@ -20,6 +21,9 @@ DEFAULT_CHUNK = b"".join(b"La de da de da %d.\r\n" % number for number in range(
 
 _HEADER_NAME_BYTES = bytes(byte for byte in range(33, 127) if byte != ord(":"))
 """RFC 5322, section 2.2: printable US-ASCII but the colon."""
+
+
+_LONE_LF = re.compile(rb"(?<!\r)\n")
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,11 @@ class Message:
 def without_one_space(value: bytes) -> bytes:
     """A header's value as it travels unless SMFIP_HDR_LEADSPC is negotiated: one space (never a tab) less."""
     return value[1:] if value[:1] == b" " else value
+
+
+def with_crlf(text: bytes) -> bytes:
+    """Text with the line ends of the wire: each LF without a CR gets one."""
+    return _LONE_LF.sub(b"\r\n", text)
 
 
 def in_brackets(address: bytes) -> bytes:

@@ -211,6 +211,7 @@ class MilterPeer:
         self._open: dict[threading.Thread, socket.socket] = {}
         self._changed = threading.Condition()
         self._stop_read, self._stop_write = os.pipe()
+        os.set_blocking(self._stop_write, False)
 
     def __enter__(self) -> MilterPeer:
         self.listen()
@@ -238,9 +239,9 @@ class MilterPeer:
 
     def end(self) -> None:
         """Make ``serve`` return and hanging sessions end; may be called from a signal's handler and more than once."""
-        if self._stop_write != -1:
-            os.close(self._stop_write)
-            self._stop_write = -1
+        with suppress(BlockingIOError):  # full: it was said often enough
+            if self._stop_write != -1:
+                os.write(self._stop_write, b".")
 
     def stop(self, patience_s: float = 10.0) -> None:
         """End, stop listening, cut all connections, wait for their threads. Idempotent."""
@@ -258,7 +259,8 @@ class MilterPeer:
             thread.join(patience_s)
         if self._stop_read != -1:
             os.close(self._stop_read)
-            self._stop_read = -1
+            os.close(self._stop_write)
+            self._stop_read = self._stop_write = -1
 
     def wait_until(self, claim: Callable[[], bool], timeout_s: float = 10.0) -> None:
         """Wait until claim is true, looking whenever something happened. Raises PeerTimeout."""

@@ -137,7 +137,7 @@ def flag_names(flag_type: type[IntFlag], value: int) -> str:
     names = [member.name or hex(member) for member in flag_type if member & value]
     rest = value
     for member in flag_type:
-        rest &= ~member
+        rest &= ~int(member)
     if rest:
         names.append(hex(rest))
     return "|".join(names) or "-"

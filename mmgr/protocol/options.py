@@ -69,7 +69,7 @@ class OptionNegotiation:
     version: int
     actions: int
     steps: int
-    macro_lists: Mapping[MacroStage, tuple[bytes, ...]] = field(default_factory=dict)
+    macro_lists: Mapping[MacroStage, tuple[bytes, ...]] = field(default_factory=dict, hash=False)
 
     def wants(self, command: int) -> bool:
         """Is the milter that answered this to be sent the command?"""

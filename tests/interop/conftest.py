@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.lab import MANAGER, ROUTES, Lab
 from tests.support.milters import MilterDaemon
-from tests.support.processes import ComponentMissing, Daemon
+from tests.support.processes import ComponentMissing, Daemon, tail
 
 
 class SkippingLab(Lab):
@@ -26,6 +26,17 @@ class SkippingLab(Lab):
             return super().child(name)
         except ComponentMissing as missing:
             pytest.skip(str(missing))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """A failure shows what Postfix and the managers logged during the test."""
+    report = (yield).get_result()
+    running = getattr(item, "funcargs", {}).get("lab")
+    if running is not None:
+        logs = list(running.new_log_text())
+        if report.failed:
+            report.sections += [(name, tail(text, 60)) for name, text in logs]
 
 
 @pytest.fixture(scope="session")

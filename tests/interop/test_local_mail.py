@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.lab import DIRECT, Lab
+from tests.support.processes import wait_for
 from tests.support.smtp import new_mail
 
 pytestmark = pytest.mark.interop
@@ -46,9 +47,8 @@ def test_the_child_is_told_of_a_local_client_and_bare_addresses(lab: Lab) -> Non
 def test_submitted_mail_can_be_refused(lab: Lab) -> None:
     refused = new_mail(asks=["pymilter: reject"])
     lab.postfix.sendmail(refused.sender, refused.recipients, refused.content)
-    queue_id = next(
-        event["macros"]["i"] for event in lab.pymilter().conversation(refused.token) if event["event"] == "mail"
-    )
+    told = wait_for(lambda: lab.pymilter().conversation(refused.token), "the mail at the child")
+    queue_id = told[-1]["macros"]["i"]
     lab.postfix.wait_for_log(rf"{queue_id}: milter-reject: END-OF-MESSAGE .*rejected by pymilter")
-    assert queue_id not in lab.postfix.queued()
+    lab.postfix.wait_for_log(rf"{queue_id}: sender non-delivery notification")
     assert lab.postfix.deliveries(refused.token, at_least=0) == []

@@ -15,7 +15,7 @@ from typing import Any, Callable
 from tests.support.daemon import Manager
 from tests.support.milters import ClamavMilter, Clamd, MilterDaemon, Opendkim, PymilterChild, SpamassMilter, Spamd
 from tests.support.postfix import Delivery, PostfixInstance
-from tests.support.processes import Daemon, LabDirectory, stop_together
+from tests.support.processes import Daemon, LabDirectory, free_port, stop_together
 from tests.support.smtp import Mail, send
 
 DIRECT = "direct"
@@ -39,7 +39,9 @@ class Lab:
         self.directory = LabDirectory()
         self.postfix = PostfixInstance(self.directory.path / "postfix")
         self.daemons: list[Daemon] = []
+        self.managers: list[Manager] = []
         self._kept = ExitStack()
+        self._seen_characters: dict[Callable[[], str], int] = {}
         self._children: dict[str, MilterDaemon] = {}
         self._routes: dict[object, Route] = {}
 
@@ -94,30 +96,49 @@ class Lab:
         self.postfix.wait_until_finished(answers.queue_id)
         return self.postfix.deliveries(mail.token, copies)
 
+    # Logs
+
+    def new_log_text(self) -> Iterator[tuple[str, str]]:
+        """(name, text) for what Postfix and each manager logged since the last call of this."""
+        sources = {"maillog": self.postfix.log_text}
+        sources.update({f"log of {manager.directory.name}": manager.log_text for manager in self.managers})
+        for name, read in sources.items():
+            text = read()
+            if len(text) > self._seen_characters.get(read, 0):
+                yield name, text[self._seen_characters.get(read, 0) :]
+            self._seen_characters[read] = len(text)
+
     # Ports
 
-    def port(self, via: str, *names: str) -> int:
+    def port(self, via: str, *names: str, **settings: Any) -> int:
         """The port on which these children see the mail, in this order, listed directly or behind a manager."""
-        return self.route(via, {name: self.child(name).spec for name in names}).port
+        return self.route(via, {name: self.child(name).spec for name in names}, **settings).port
 
     def route(self, via: str, specs: Mapping[str, str], **settings: Any) -> Route:
         """As new_route, kept until the end of the lab and made only once."""
-        key = (via, tuple(specs.items()), tuple(settings.items()))
+        key = (via, tuple(specs.items()), repr(settings))
         if key not in self._routes:
             self._routes[key] = self._kept.enter_context(self.new_route(via, specs, **settings))
         return self._routes[key]
 
     @contextmanager
     def new_route(
-        self, via: str, specs: Mapping[str, str], fallback: str = "temporary-failure", timeout_s: int | None = None
+        self,
+        via: str,
+        specs: Mapping[str, str],
+        fallback: str = "temporary-failure",
+        timeout_s: int | None = None,
+        on_tcp: bool = False,
+        **postfix_settings: str,
     ) -> Iterator[Route]:
         """A port where children of these specs see the mail; a manager behind it ends with the context.
 
         fallback and timeout_s (for connecting, each answer, and the end of the message) are each child's. Both ways
         mean the same: milter_default_action and the milter timeouts of Postfix there, the child's own keys here.
+        on_tcp is for the manager's own socket; postfix_settings are further parameters of the port.
         """
         if via == DIRECT:
-            settings = {"milter_default_action": POSTFIX_ACTIONS[fallback]}
+            settings = {"milter_default_action": POSTFIX_ACTIONS[fallback], **postfix_settings}
             if timeout_s is not None:
                 settings.update(milter_command_timeout=f"{timeout_s}s", milter_content_timeout=f"{timeout_s}s")
             yield Route(self.postfix.add_port([as_postfix_writes(spec) for spec in specs.values()], **settings))
@@ -127,8 +148,10 @@ class Lab:
                 **({} if timeout_s is None else dict.fromkeys(TIMEOUTS, str(timeout_s))),
             }
             children = {name: {"connection_spec": spec, **keys} for name, spec in specs.items()}
-            with Manager(self.subdirectory("manager"), children) as manager:
-                yield Route(self.postfix.add_port([manager.spec]), manager)
+            spec = f"inet:{free_port()}@127.0.0.1" if on_tcp else ""
+            self.managers.append(Manager(self.subdirectory("manager"), children, spec=spec))
+            with self.managers[-1] as manager:
+                yield Route(self.postfix.add_port([as_postfix_writes(manager.spec)], **postfix_settings), manager)
 
 
 def as_postfix_writes(spec: str) -> str:
@@ -162,6 +185,7 @@ CHILDREN: Mapping[str, Callable[[Lab, str], MilterDaemon]] = {
     "second": pymilter_factory("X-Py-Second"),
     "spaced": pymilter_factory("X-Py-Spaced", leading_space=True),
     "silent": pymilter_factory("X-Py-Silent", no_reply=True),
+    "tcp": pymilter_factory("X-Py-Tcp", on_tcp=True),
 }
 
 ROUTES: tuple[str, ...] = (DIRECT, MANAGER)

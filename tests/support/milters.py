@@ -19,6 +19,7 @@ from tests.support.processes import (
     ComponentMissing,
     Daemon,
     connect_to,
+    free_port,
     give_to_unprivileged,
     negotiates,
     require_binary,
@@ -194,7 +195,7 @@ class PymilterChild(MilterDaemon):
     """``pymilter_child.py`` under Debian's Python: does what the mail asks for and writes down what it sees.
 
     name is what mails call it by (letters, digits, underscore), header the header that it adds;
-    leading_space and no_reply change what it negotiates.
+    leading_space and no_reply change what it negotiates; on_tcp makes it listen on a loopback port.
     """
 
     binary = "/usr/bin/python3"
@@ -207,14 +208,20 @@ class PymilterChild(MilterDaemon):
         header: str = "X-Py-Milter",
         leading_space: bool = False,
         no_reply: bool = False,
+        on_tcp: bool = False,
     ) -> None:
         super().__init__(directory)
+        self._spec = f"inet:{free_port()}@127.0.0.1" if on_tcp else f"unix:{self.socket}"
         self.asked_as = name
         self.header = header
         self.options = (["--leading-space"] if leading_space else []) + (["--no-reply"] if no_reply else [])
         self.events_file = directory / "events"
         self._events: list[Event] = []
         self._read_bytes = 0
+
+    @property
+    def spec(self) -> str:
+        return self._spec
 
     def prepare(self) -> None:
         require_binary(self.binary, self.package)

@@ -182,6 +182,11 @@ def delete_header(child: Asked, arguments: str) -> None:
     child.chgheader(name, int(index), "")
 
 
+def fill_header(child: Asked, arguments: str) -> None:
+    name, size_bytes = arguments.split(" ")
+    child.addheader(name, "\n\t0123456789abcdef" * (int(size_bytes) // 18))
+
+
 EDITS = {
     "add-header": lambda child, arguments: child.addheader(*arguments.split(" ", 1)),
     "insert-header": insert_header,
@@ -191,6 +196,8 @@ EDITS = {
     "add-recipient": lambda child, arguments: child.addrcpt(*arguments.split(" ", 1)),
     "delete-recipient": lambda child, arguments: child.delrcpt(arguments),
     "replace-body": lambda child, arguments: child.replacebody(arguments.encode() + b"\r\n"),
+    "empty-body": lambda child, arguments: child.replacebody(b""),
+    "fill-header": fill_header,
     "repeat-body": lambda child, arguments: child.replacebody(b"0123456789abcdef\r\n" * int(arguments)),
     "quarantine": lambda child, arguments: child.quarantine(arguments),
     "progress": lambda child, arguments: child.progress(),

@@ -175,7 +175,9 @@ def test_the_resolver_is_asked_for_the_family_alone(monkeypatch: pytest.MonkeyPa
     assert asked == [socket.AF_INET6]
 
 
-@pytest.mark.parametrize("error", [socket.gaierror(-2, "Name or service not known"), OSError(24, "Too many open files")])
+@pytest.mark.parametrize(
+    "error", [socket.gaierror(-2, "Name or service not known"), OSError(24, "Too many open files")]
+)
 def test_a_failure_of_the_resolver_is_an_endpoint_error(error: OSError, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object, **__: object) -> None:
         raise error

@@ -1,0 +1,126 @@
+"""``mmgr.config.checks``: rules between settings, over records made by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmgr.config.checks import Finding, check
+from mmgr.config.model import ChildSettings, Config, ManagerSettings
+from mmgr.endpoint import parse_endpoint
+
+
+def config(listeners: str = "unix:/m", **children: str) -> Config:
+    """A configuration with these sockets, several between commas."""
+    return Config(
+        manager=ManagerSettings(connection_spec=tuple(parse_endpoint(text) for text in listeners.split(","))),
+        children=tuple(child(name, sockets) for name, sockets in children.items()),
+    )
+
+
+def child(name: str, sockets: str, **settings: object) -> ChildSettings:
+    return ChildSettings(name, tuple(parse_endpoint(text) for text in sockets.split(",")), **settings)  # type: ignore[arg-type]
+
+
+def said(found: list[Finding]) -> list[tuple[bool, str, str]]:
+    return [(finding.is_error, finding.key, finding.problem) for finding in found]
+
+
+def test_a_plain_configuration_has_no_findings() -> None:
+    assert check(config("unix:/m,inet:10025", a="unix:/a", b="inet:10026,inet:10026@192.0.2.1")) == []
+
+
+@pytest.mark.parametrize(
+    "listeners",
+    [
+        "unix:/m,unix:/m",
+        "unix:/run/m,unix:/var/run/m",
+        "unix:/run/m,unix:/run//x/../m",
+        "inet:1,inet:1",
+        "inet:1,inet:1@0.0.0.0",
+        "inet:1@localhost,inet:1@127.0.0.1",
+        "inet6:1,inet6:1@[::]",
+        "inet:1@mx,inet:1@MX",
+    ],
+)
+def test_a_listener_that_is_listed_twice_is_an_error(listeners: str) -> None:
+    second = listeners.split(",")[1]
+    expected = (True, "manager.connection_spec", f"{parse_endpoint(second)} is listed twice")
+    assert said(check(config(listeners))) == [expected]
+
+
+@pytest.mark.parametrize("listeners", ["inet:1,inet:2", "inet:1,inet6:1", "inet:1@a,inet:1@b", "unix:/m,unix:m"])
+def test_different_listeners_are_good(listeners: str) -> None:
+    assert check(config(listeners)) == []
+
+
+@pytest.mark.parametrize(
+    ("listener", "socket"),
+    [
+        ("unix:/m", "unix:/m"),
+        ("unix:/run/m", "unix:/var/run/m"),
+        ("inet:1", "inet:1"),
+        ("inet:1", "inet:1@localhost"),
+        ("inet:1", "inet:1@127.0.0.1"),
+        ("inet:1", "inet:1@0.0.0.0"),
+        ("inet:1@localhost", "inet:1"),
+        ("inet:1@127.0.0.1", "inet:1@LOCALHOST"),
+        ("inet6:1", "inet6:1@[::1]"),
+        ("inet:1@mx", "inet:1@mx"),
+    ],
+)
+def test_a_milter_behind_one_of_our_own_sockets_is_an_error(listener: str, socket: str) -> None:
+    ((is_error, key, problem),) = said(check(config(f"unix:/other,{listener}", a=f"unix:/a,{socket}")))
+    assert (is_error, key, "which makes a loop" in problem) == (True, "milters.a.connection_spec", True)
+
+
+@pytest.mark.parametrize(
+    ("listener", "socket"),
+    [("inet:1", "inet:2"), ("inet:1", "inet6:1"), ("inet:1", "inet:1@192.0.2.1"), ("inet:1@192.0.2.1", "inet:1")],
+)
+def test_a_socket_that_is_not_ours_as_far_as_its_text_tells_is_good(listener: str, socket: str) -> None:
+    assert check(config(listener, a=socket)) == []
+
+
+def test_a_disabled_milter_may_not_make_a_loop_either() -> None:
+    looping = Config(manager=config("unix:/m").manager, children=(child("a", "unix:/m", enabled=False),))
+    assert [finding.is_error for finding in check(looping)] == [True]
+
+
+def test_two_milters_on_one_socket_are_a_warning_at_the_second() -> None:
+    expected = (False, "milters.b.connection_spec", "inet:1@localhost is the socket of milter a too")
+    assert said(check(config(a="inet:1@127.0.0.1", b="inet:1@localhost"))) == [expected]
+
+
+def test_a_milter_that_lists_a_socket_twice_is_a_warning() -> None:
+    expected = (False, "milters.a.connection_spec", "unix:/a is listed twice")
+    assert said(check(config(a="unix:/a,unix:/a"))) == [expected]
+
+
+def test_a_disabled_milter_may_share_a_socket() -> None:
+    children = (child("a", "unix:/a"), child("b", "unix:/a", enabled=False))
+    assert check(Config(children=children)) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "limit"),
+    [("connection_timeout", 30), ("writing_timeout", 30), ("reading_timeout", 30), ("end_of_message_timeout", 300)],
+)
+def test_a_deadline_that_postfix_does_not_wait_for_is_a_warning(key: str, limit: int) -> None:
+    late = Config(children=(child("a", "unix:/a", **{f"{key}_s": float(limit)}),))
+    problem = f"{limit} seconds are not below the {limit} that Postfix waits"
+    assert said(check(late)) == [(False, f"milters.a.{key}", problem)]
+
+
+@pytest.mark.parametrize("key", ["connection_timeout", "writing_timeout", "reading_timeout"])
+def test_a_deadline_just_below_the_one_of_postfix_is_good(key: str) -> None:
+    assert check(Config(children=(child("a", "unix:/a", **{f"{key}_s": 29.9}),))) == []
+
+
+def test_deadlines_of_a_disabled_milter_do_not_matter() -> None:
+    assert check(Config(children=(child("a", "unix:/a", enabled=False, reading_timeout_s=99.0),))) == []
+
+
+def test_conditions_that_are_not_applied_are_a_warning() -> None:
+    conditional = Config(children=(child("a", "unix:/a", applicable_conditions=("S25R", "Trust")),))
+    expected = (False, "milters.a.applicable_conditions", "not applied by this version: S25R, Trust")
+    assert said(check(conditional)) == [expected]
