@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mmgr.config.model import ChildSettings
 from mmgr.protocol.constants import SMFI_VERSION_MAX, SMFI_VERSION_MIN, ActionFlag, Command, MacroStage, ProtocolFlag
 from mmgr.protocol.errors import RemoteProtocolError
 from mmgr.protocol.macros import DEFAULT_MACROS, merge_macro_lists
@@ -19,6 +20,7 @@ from mmgr.protocol.options import (
     STEPS_OF_VERSION,
     OptionNegotiation,
 )
+from workers.verdict import fallback, is_deciding
 
 COLLECTED = (Command.SMFIC_HEADER, Command.SMFIC_EOH, Command.SMFIC_BODY)
 """Commands that we only collect, so the MTA need not wait for a reply to them."""
@@ -86,6 +88,12 @@ def answer_to_mta(mta: OptionNegotiation, children: Sequence[OptionNegotiation])
     if lists:
         actions |= ActionFlag.SMFIF_SETSYMLIST
     return OptionNegotiation(version, actions & mta.actions, steps & mta.steps, lists)
+
+
+def options_of_failed(settings: ChildSettings) -> OptionNegotiation:
+    """What a child that can't be negotiated with needs of the MTA: MAIL, if its fallback is a refusal to give there."""
+    counts = fallback(settings.fallback_status, Command.SMFIC_MAIL)
+    return WANTS_MAIL if is_deciding(counts) and not settings.evaluation_mode else WANTS_NOTHING
 
 
 def _is_silent(command: int, children: Sequence[OptionNegotiation]) -> bool:

@@ -6,14 +6,13 @@ child. Only bytes that are no milter protocol end it. Called by ``workers.main``
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from mmgr.config.model import Config
 from mmgr.errors import PeerClosed, PeerTimeout, PeerTruncated
-from mmgr.log import RateLimit, quoted, shown
+from mmgr.log import shown
 from mmgr.protocol.commands import CommandMessage, Connect, Header, decode_command
 from mmgr.protocol.constants import STAGE_NAMES, Command
 from mmgr.protocol.errors import RemoteProtocolError
@@ -24,20 +23,18 @@ from mmgr.protocol.states import IN_TRANSACTION, State, next_state
 from mmgr.stream import FrameStream
 from workers import dispatch
 from workers.child import Child, Surroundings
+from workers.dispatch import Decision
 from workers.message import Message
 from workers.mta import Mta, MtaLost
-from workers.negotiation import WANTS_MAIL, WANTS_NOTHING, answer_to_mta, check_offer, offer_to_children
+from workers.negotiation import WANTS_MAIL, answer_to_mta, check_offer, offer_to_children, options_of_failed
 from workers.plan import Step, is_refused_recipient
+from workers.sessionlog import SessionLog
 from workers.spool import BodySpool, SpoolError
-from workers.transaction import STAGES, Transaction, queue_id_of, summary
+from workers.transaction import STAGES, Transaction, queue_id_of
 from workers.verdict import ACCEPT, CONTINUE, SESSION_STAGES, fallback, is_deciding, verdict_name
-
-log = logging.getLogger(__name__)
 
 NEGOTIATION_BUDGET_S = 20.0
 """All children together get this long for connecting and negotiating; Postfix waits 30 s for the answer."""
-
-_warnings = RateLimit()
 
 
 class Report(NamedTuple):
@@ -69,11 +66,11 @@ class Session:
         self._offer = OptionNegotiation(0, 0, 0)
         self._children: list[Child] = []
         self._state = State.START
-        self._standing: Verdict | None = None
+        self._standing: Decision | None = None
         self._is_let_go = False
         self._session_steps: dict[int, Step] = {}
         self._macros: dict[int, bytes] = {}
-        self._client = ""
+        self._events = SessionLog(session_id)
         self._transaction: Transaction | None = None
 
     def run(self) -> None:
@@ -81,11 +78,11 @@ class Session:
         try:
             self._serve()
         except PeerTimeout as error:
-            self._warn_of_mta("went silent", error)
+            self._events.mta_misbehaved("went silent", error)
         except (RemoteProtocolError, PeerTruncated) as error:
-            self._warn_of_mta("broke the protocol", error)
+            self._events.mta_misbehaved("broke the protocol", error)
         except (PeerClosed, MtaLost) as error:
-            log.debug("mta-gone session=%s client=%s error=%s", self._id, self._client or "-", quoted(str(error)))
+            self._events.mta_gone(error)
         finally:
             self._end_transaction("abort")
             for child in self._children:
@@ -103,7 +100,7 @@ class Session:
             except (PeerClosed, PeerTimeout, MtaLost, RemoteProtocolError):
                 raise
             except Exception:  # our own bug must not cost a mail: the MTA is told to try again
-                log.exception("session-fault session=%s stage=%s", self._id, STAGE_NAMES[self._mta.command])
+                self._events.own_fault(self._mta.command)
                 self._give_up()
 
     def _take(self, frame: bytes, message: CommandMessage) -> None:
@@ -137,7 +134,7 @@ class Session:
         what = f"{STAGE_NAMES[self._mta.command]} after {self._state.value}"
         if self._mta.command == Command.SMFIC_OPTNEG or self._state == State.START:
             raise RemoteProtocolError(what)
-        self._warn_of_mta("is out of order and gets a temporary failure", RemoteProtocolError(what))
+        self._events.mta_misbehaved("is out of order and gets a temporary failure", RemoteProtocolError(what))
         return self._mta.tell(TempFail())
 
     # ---- before and between messages
@@ -149,7 +146,7 @@ class Session:
         limit = time.monotonic() + NEGOTIATION_BUDGET_S
         for child in self._children:
             child.negotiate(limit)
-        wanted = [child.options or _options_of_failed(child) for child in self._children]
+        wanted = [child.options or options_of_failed(child.settings) for child in self._children]
         self._mta.negotiate(answer_to_mta(message, wanted))
 
     def _start_children(self) -> None:
@@ -176,7 +173,7 @@ class Session:
         self._standing = None
         self._session_steps.clear()
         self._macros.clear()
-        self._client = ""
+        self._events.client = ""
 
     def _take_macros(self, frame: bytes, message: CommandMessage) -> None:
         """Keep the macros of a stage until others come or the transaction is over; an empty set clears them."""
@@ -190,19 +187,20 @@ class Session:
     def _take_connect(self, frame: bytes, message: Connect) -> None:
         address = f"[{shown(message.address)}]" if message.address else ""
         name = shown(message.hostname)
-        self._client = name if name == address else name + address
+        self._events.client = name if name == address else name + address
         self._take_session_step(frame, message)
 
     def _take_session_step(self, frame: bytes, message: CommandMessage) -> None:
-        verdict = self._ask(frame)
+        decision = self._ask(frame)
         self._session_steps[self._mta.command] = self._step(frame)
-        if verdict is not None:
-            self._standing = verdict
-            self._log_refused_session(verdict)
-        self._mta.tell(verdict or self._let_pass())
+        if decision is not None:
+            self._standing = decision
+            self._events.session_refused(self._mta.command, decision, self._children)
+        self._mta.tell(decision.verdict if decision else self._let_pass())
 
     def _take_unknown(self, frame: bytes, message: CommandMessage) -> None:
-        self._mta.tell(self._ask(frame) or CONTINUE)
+        decision = self._ask(frame)
+        self._mta.tell(decision.verdict if decision else CONTINUE)
         self._macros.pop(Command.SMFIC_UNKNOWN, None)
 
     # ---- one transaction
@@ -213,29 +211,33 @@ class Session:
 
     def _take_transaction_step(self, frame: bytes, message: CommandMessage) -> None:
         transaction = self._in_transaction()
-        verdict = self._standing or self._ask(frame)
-        if verdict is None:
+        decision = self._standing or self._ask(frame)
+        if decision is None:
             transaction.steps.append(self._step(frame))
-        self._answer_envelope(verdict or self._let_pass())
+        self._answer_envelope(transaction, decision)
 
     def _take_rcpt(self, frame: bytes, message: CommandMessage) -> None:
         transaction = self._in_transaction()
         step = self._step(frame)
-        verdict = self._standing or self._ask(frame)
-        if verdict is None:
+        decision = self._standing or self._ask(frame)
+        if decision is None:
             transaction.steps.append(step)
-        if verdict is not None or is_refused_recipient(step):
+        if decision is not None or is_refused_recipient(step):
             transaction.refused += 1
         else:
             transaction.recipients += 1
-        if is_deciding(verdict or CONTINUE) and not isinstance(verdict, Discard):
-            self._mta.tell(verdict or CONTINUE)  # one recipient is refused, the message goes on
+        if decision is not None and not isinstance(decision.verdict, Discard):
+            transaction.decided_by = decision.child
+            self._mta.tell(decision.verdict)  # one recipient is refused, the message goes on
         else:
-            self._answer_envelope(verdict or self._let_pass())
+            self._answer_envelope(transaction, decision)
 
-    def _answer_envelope(self, verdict: Verdict) -> None:
+    def _answer_envelope(self, transaction: Transaction, decision: Decision | None) -> None:
         """Tell the MTA; anything but continue is the end of the transaction as far as we are asked."""
+        verdict = decision.verdict if decision else self._let_pass()
         self._mta.tell(verdict)
+        if decision is not None:
+            transaction.decided_by = decision.child
         if verdict is not CONTINUE:
             self._end_transaction(verdict_name(verdict))
             self._is_let_go = isinstance(verdict, Accept)
@@ -259,31 +261,32 @@ class Session:
 
     def _take_end_of_message(self, frame: bytes, message: CommandMessage) -> None:
         transaction = self._in_transaction()
-        self._report.stage(STAGE_NAMES[self._mta.command], self._client)
+        self._report.stage(STAGE_NAMES[self._mta.command], self._events.client)
         try:
             transaction.message.body.add_payload(frame[PAYLOAD:])
-            verdict = self._standing or self._judge(transaction)
-            edits = [] if is_deciding(verdict) else transaction.message.edit_frames()
+            decision = self._standing or self._judge(transaction)
+            verdict, transaction.decided_by = decision or (self._let_pass(), "")
+            edits = [] if decision else transaction.message.edit_frames()
         except SpoolError as error:
             verdict, edits = self._without_body(error), []
         self._mta.tell(verdict, edits)
         is_held = transaction.message.quarantine_reasons and not is_deciding(verdict)
         self._end_transaction("quarantine" if is_held else verdict_name(ACCEPT if verdict is CONTINUE else verdict))
 
-    def _judge(self, transaction: Transaction) -> Verdict:
+    def _judge(self, transaction: Transaction) -> Decision | None:
         """Each child in turn gets the message as edited so far; the first that decides ends it. Raises SpoolError."""
         if transaction.spool_failure is not None:
             raise transaction.spool_failure
         for child in self._children:
             outcome = child.judge(transaction.message)
             if is_deciding(outcome.verdict):
-                return outcome.verdict
+                return Decision(outcome.verdict, child.name)
             transaction.message.apply(outcome.edits, outcome.new_body)
-        return self._let_pass()
+        return None
 
     def _without_body(self, error: SpoolError) -> Verdict:
         status = self._config.manager.fallback_status
-        log.error("spool-failed session=%s error=%s fallback=%s", self._id, quoted(str(error)), status.value)
+        self._events.spool_failed(error, status)
         return fallback(status, Command.SMFIC_BODYEOB)
 
     def _take_abort(self, frame: bytes, message: CommandMessage) -> None:
@@ -312,11 +315,7 @@ class Session:
             self._state = State.END
         for child in self._children:
             child.end_message()
-        log.info(
-            "transaction session=%s %s",
-            self._id,
-            transaction.fields(outcome, queue_id_of(self._macros), self._client, self._children),
-        )
+        self._events.transaction(transaction, outcome, self._mta.command, queue_id_of(self._macros), self._children)
         transaction.message.close()
         for stage in STAGES:
             if stage != Command.SMFIC_MAIL or self._mta.command != Command.SMFIC_MAIL:
@@ -331,8 +330,8 @@ class Session:
         steps = list(self._session_steps.values())
         return steps + self._transaction.steps if self._transaction else steps
 
-    def _ask(self, frame: bytes) -> Verdict | None:
-        self._report.stage(STAGE_NAMES[self._mta.command], self._client)
+    def _ask(self, frame: bytes) -> Decision | None:
+        self._report.stage(STAGE_NAMES[self._mta.command], self._events.client)
         return dispatch.ask(self._children, self._step(frame), self._config.manager.envelope_dispatch)
 
     def _let_pass(self) -> Verdict:
@@ -356,41 +355,11 @@ class Session:
         for child in self._children:
             child.close()
         self._children = []
-        self._standing = TempFail()
+        self._standing = Decision(TempFail(), "")
         if self._mta.command == Command.SMFIC_OPTNEG:
             self._mta.negotiate(answer_to_mta(self._offer, [WANTS_MAIL]))
             return
-        self._mta.tell(CONTINUE if self._mta.command in SESSION_STAGES else self._standing)
-
-    # ---- the log
-
-    def _warn_of_mta(self, deed: str, error: Exception) -> None:
-        repeated = _warnings.allows((deed, str(error)))
-        if repeated is not None:
-            log.warning(
-                "mta-misbehaved session=%s client=%s deed=%s error=%s%s",
-                self._id,
-                self._client or "-",
-                quoted(deed),
-                quoted(str(error)),
-                repeated,
-            )
-
-    def _log_refused_session(self, verdict: Verdict) -> None:
-        log.info(
-            "session-refused session=%s client=%s stage=%s verdict=%s children=%s",
-            self._id,
-            self._client or "-",
-            STAGE_NAMES[self._mta.command],
-            verdict_name(verdict),
-            summary(self._children),
-        )
-
-
-def _options_of_failed(child: Child) -> OptionNegotiation:
-    """What a child that can't be negotiated with needs of the MTA: MAIL, if its fallback is a refusal to give there."""
-    counts = fallback(child.settings.fallback_status, Command.SMFIC_MAIL)
-    return WANTS_MAIL if is_deciding(counts) and not child.settings.evaluation_mode else WANTS_NOTHING
+        self._mta.tell(CONTINUE if self._mta.command in SESSION_STAGES else self._standing.verdict)
 
 
 _Take = Callable[..., None]

@@ -1,20 +1,17 @@
-"""One transaction: from MAIL to the end of the message, its refusal or an abort; and its line in the log."""
+"""One transaction: from MAIL to the end of the message, its refusal or an abort."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mmgr.log import shown
 from mmgr.protocol.constants import Command
 from mmgr.protocol.framing import PAYLOAD
 from mmgr.protocol.macros import decode_macros
-from workers.child import Child
 from workers.message import Message
 from workers.plan import Step
 from workers.spool import SpoolError
-from workers.verdict import verdict_name
 
 STAGES = (
     Command.SMFIC_MAIL,
@@ -30,7 +27,10 @@ STAGES = (
 
 @dataclass
 class Transaction:
-    """What is known of the current message. started is a monotonic time; recipients counts those that passed."""
+    """What is known of the current message.
+
+    started is a monotonic time, recipients counts those that passed, decided_by names the child that decided last.
+    """
 
     started: float
     message: Message
@@ -39,29 +39,7 @@ class Transaction:
     recipients: int = 0
     refused: int = 0
     spool_failure: SpoolError | None = None
-
-    def fields(self, outcome: str, queue_id: str, client: str, children: Iterable[Child]) -> str:
-        """The ``key=value`` part of the transaction's line in the log."""
-        elapsed_s = time.monotonic() - self.started
-        edits = len(self.message.edits) + self.message.is_body_replaced
-        sender = "-" if self.sender is None else shown(self.sender)
-        return (
-            f"queue_id={queue_id or '-'} client={client or '-'} sender={sender} recipients={self.recipients} "
-            f"refused={self.refused} verdict={outcome} elapsed_s={elapsed_s:.4f} "
-            f"size_bytes={self.message.body.size_bytes} edits={edits} children={summary(children)}"
-        )
-
-
-def summary(children: Iterable[Child]) -> str:
-    """``name:verdict:seconds,...``: a failed child says so, one in evaluation mode has its verdict in parentheses."""
-    return ",".join(map(_summary_of_one, children)) or "-"
-
-
-def _summary_of_one(child: Child) -> str:
-    name = "failed" if child.failure else verdict_name(child.verdict)
-    if child.settings.evaluation_mode:
-        name = f"({name})"
-    return f"{child.name}:{name}:{child.waited_s:.4f}"
+    decided_by: str = ""
 
 
 def queue_id_of(macros: Mapping[int, bytes]) -> str:

@@ -6,7 +6,7 @@ first child in configured order whose reply is not continue decides.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from mmgr.config.model import FallbackStatus
 from mmgr.protocol.constants import Command
@@ -87,8 +87,3 @@ def as_counted(verdict: Verdict, command: int) -> tuple[Verdict, str]:
         if fault:
             return (Reject() if verdict.is_permanent else TempFail()), f"unusable reply text: {fault}"
     return verdict, ""
-
-
-def first_deciding(verdicts: Iterable[Verdict]) -> Verdict | None:
-    """The verdict that decides a stage, given the children's in configured order; None if all let the mail pass."""
-    return next((verdict for verdict in verdicts if is_deciding(verdict)), None)

@@ -11,8 +11,9 @@ import stat
 from mmgr.config.values import one_line
 from mmgr.errors import ConfigError
 
-MAX_FILE_BYTES = 1048576
-"""The largest file that is read; one with a hundred milters has some 20,000 bytes."""
+MAX_FILE_BYTES = 262144
+"""The largest file that is read; one with a hundred milters has some 20,000 bytes. ConfigObj takes quadratic time for
+a value of many lines: a second for a file of this size."""
 
 MAIN_FILE = "milter-manager.conf"
 LOCAL_FILE = "milter-manager.local.conf"
@@ -20,19 +21,21 @@ DROP_IN_DIRECTORY = "conf.d"
 DROP_IN_SUFFIX = ".conf"
 
 
-def configuration_files(directory: str) -> list[str]:
-    """The files below the directory that exist, in the order in which they are read; a later one wins.
+def configuration_files(directory: str) -> tuple[list[str], list[ConfigError]]:
+    """The files below the directory that exist, in the order in which they are read (a later one wins), and the faults.
 
-    Raises ConfigError when the directory, or ``conf.d`` in it, is not there to be listed; ``conf.d`` may be absent.
+    A fault is a directory that is not there or can't be listed; ``conf.d`` may be absent.
     """
-    _listed(directory)
     drop_ins = os.path.join(directory, DROP_IN_DIRECTORY)
-    files = [os.path.join(directory, MAIN_FILE)]
-    if os.path.lexists(drop_ins):
-        names = sorted(name for name in _listed(drop_ins) if _is_drop_in(name))
-        files += [os.path.join(drop_ins, name) for name in names]
+    files, errors = [os.path.join(directory, MAIN_FILE)], []
+    try:
+        _listed(directory)
+        if os.path.lexists(drop_ins):
+            files += [os.path.join(drop_ins, name) for name in sorted(_listed(drop_ins)) if _is_drop_in(name)]
+    except ConfigError as error:
+        errors.append(error)
     files.append(os.path.join(directory, LOCAL_FILE))
-    return [file for file in files if os.path.lexists(file)]
+    return [file for file in files if _exists(file)], errors
 
 
 def read_bytes(path: str) -> bytes:
@@ -50,6 +53,14 @@ def read_bytes(path: str) -> bytes:
     if len(data) > MAX_FILE_BYTES:
         raise ConfigError(one_line(path), 0, "", f"is larger than {MAX_FILE_BYTES} bytes")
     return data
+
+
+def _exists(path: str) -> bool:
+    """Whether the name is there, be it a link to nothing."""
+    try:
+        return os.path.lexists(path)
+    except ValueError:  # a NUL in the name of the directory, which has been said already
+        return False
 
 
 def _is_drop_in(name: str) -> bool:

@@ -144,7 +144,9 @@ class _Scanner:
         if depth != parts.group(3).count("]"):
             self.fault(number, "", f"{_shown(line)} opens and closes with a different number of brackets")
         elif depth > len(self.path) + 1:
-            self.fault(number, "", f"{_shown(line)} is not inside a section", f"a {'[' * (depth - 1)}section above it")
+            self.fault(
+                number, "", f"{_shown(line)} is not inside a section", "use one bracket more than the section above"
+            )
         elif not _unquoted(parts.group(2)).strip():
             self.fault(number, "", f"{_shown(line)} has no name")
         else:
@@ -163,7 +165,7 @@ class _Scanner:
         if key is None:
             self.fault(index + 1, "", f"{_shown(line)} is neither a [section] nor key = value", _ruby_hint(line))
             return index
-        path = (*self.path, key)
+        path = (key,) if self.is_lost else (*self.path, key)
         if value[:3] in _ONE_LINE_TRIPLE:
             end, source = self.triple_quoted(index, path, value)
         else:

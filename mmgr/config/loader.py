@@ -26,6 +26,9 @@ except ImportError:  # configobj 5.0.6, of EL 8 and 9, has it as a module of its
 
 COMMAND_LINE = "command line"
 
+MAX_KEY_CHARACTERS = 200
+"""Where the key of a message is cut."""
+
 _VALIDATOR = Validator(dict(CHECKS))
 
 
@@ -66,11 +69,8 @@ class _Reading:
 
     def directory(self, directory: str) -> None:
         """Read its files."""
-        try:
-            found = files.configuration_files(directory)
-        except ConfigError as error:
-            self.errors.append(error)
-            return
+        found, errors = files.configuration_files(directory)
+        self.errors += errors
         for path in found:
             self.file(path)
 
@@ -84,7 +84,7 @@ class _Reading:
             return
         for fault in scan.faults:
             self.refused.add(fault.key)
-            self.error(_in_file(path, fault.line), one_line(fault.key), fault.problem, fault.hint)
+            self.error(_in_file(path, fault.line), fault.key, fault.problem, fault.hint)
         for section in scan.sections:
             self.section(section.path, _in_file(path, section.line))
         for entry in scan.entries:
@@ -97,14 +97,14 @@ class _Reading:
             return True
         if top not in spec().sections:
             if depth == 1:
-                self.error(origin, one_line(top), f"there is no section [{one_line(top)}]", _section_hint(top))
+                self.error(origin, top, f"there is no section [{one_line(top[:80])}]", _section_hint(top))
             return False
         if top == CHILDREN and depth == 2:
             return self.child(path[1], origin)
         if depth == (3 if top == CHILDREN else 2):
             hint = "a milter is a section [[NAME]] below [milters]"
             problem = f"{shown(path[-1])} can't be a section of {_section_name(path[:-1])}"
-            self.error(origin, one_line(".".join(path)), problem, hint)
+            self.error(origin, ".".join(path), problem, hint)
         return depth == 1
 
     def child(self, name: str, origin: Origin) -> bool:
@@ -121,18 +121,18 @@ class _Reading:
         """Take one key of a file, unless its section is bad, which has been said already."""
         if not entry.section:
             hint = _key_hint("", entry.key)
-            self.error(origin, one_line(entry.key), "stands before the first section", hint)
+            self.error(origin, entry.key, "stands before the first section", hint)
         elif entry.section == (CHILDREN,):
             hint = "a milter is a section [[NAME]] below [milters]"
-            self.error(origin, f"{CHILDREN}.{one_line(entry.key)}", "stands outside of a milter", hint)
+            self.error(origin, f"{CHILDREN}.{entry.key}", "stands outside of a milter", hint)
         elif self.is_good(entry.section):
             self.raw_value(entry, origin)
 
     def is_good(self, section: lines.Path) -> bool:
         """Whether keys may stand in the section."""
-        if section[0] in spec().reserved or section[0] not in spec().sections:
-            return section[0] in spec().reserved
-        return len(section) == 1 or (section[0] == CHILDREN and len(section) == 2 and section[1] in self.children)
+        if section[0] == CHILDREN:
+            return len(section) == 2 and section[1] in self.children
+        return section[0] in spec().reserved or (section[0] in spec().sections and len(section) == 1)
 
     def raw_value(self, entry: lines.Entry, origin: Origin) -> None:
         """Let ConfigObj say what the text of the value is."""
@@ -150,7 +150,7 @@ class _Reading:
         name, dot, key = rest.rpartition(".")
         path = (top, name) if top == CHILDREN and dot else (top,)
         if path == (CHILDREN,) or not rest:
-            self.error(origin, one_line(dotted), "is not a setting", "write SECTION.KEY, or milters.NAME.KEY")
+            self.error(origin, dotted, "is not a setting", "write SECTION.KEY, or milters.NAME.KEY")
         elif self.section(path, origin):
             key = key if len(path) == 2 else rest
             setting = spec().sections.get(top, {}).get(key)
@@ -159,7 +159,7 @@ class _Reading:
 
     def set(self, section: lines.Path, key: str, raw: Raw, origin: Origin) -> None:
         """Give a setting its value, check it, and remember where it came from."""
-        dotted = one_line(".".join((*section, key)))
+        dotted = ".".join((*section, key))
         setting = spec().sections.get(section[0], {}).get(key)
         if section[0] in spec().reserved:
             self.warn(origin, dotted, "not used by this version", "")
@@ -237,17 +237,24 @@ class _Reading:
     def refuse(self, origin: Origin, path: lines.Path, problem: str, hint: str) -> None:
         """Report an error of a setting, which counts as named all the same."""
         self.refused.add(".".join(path))
-        self.error(origin, one_line(".".join(path)), problem, hint)
+        self.error(origin, ".".join(path), problem, hint)
 
     def error(self, origin: Origin, key: str, problem: str, hint: str) -> None:
-        self.errors.append(ConfigError(origin.path or origin.text, origin.line, key, problem, hint))
+        self.errors.append(_at(origin, key, problem, hint))
 
     def warn(self, origin: Origin, key: str, problem: str, hint: str) -> None:
-        self.warnings.append(str(ConfigError(origin.path or origin.text, origin.line, key, problem, hint)))
+        self.warnings.append(str(_at(origin, key, problem, hint)))
 
     def place(self, error: ConfigError) -> tuple[int, int]:
         """For sorting: the files as they were read, the lines of each in order, the command line last."""
         return (self.paths.index(error.path) if error.path in self.paths else len(self.paths), error.line)
+
+
+def _at(origin: Origin, key: str, problem: str, hint: str) -> ConfigError:
+    """An error, or what a warning says, with a key that is fit to be printed."""
+    printable = one_line(key)
+    cut = printable if len(printable) <= MAX_KEY_CHARACTERS else printable[: MAX_KEY_CHARACTERS - 3] + "..."
+    return ConfigError(origin.path or origin.text, origin.line, cut, problem, hint)
 
 
 def _in_file(path: str, line: int) -> Origin:

@@ -7,7 +7,7 @@ value but NUL. Sources: libmilter engine.c, Postfix milter8.c (``milter8_event``
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Callable, Union
 
 from mmgr.protocol.constants import Command
@@ -29,7 +29,7 @@ class Macro:
     """SMFIC_MACRO: the macros for the command whose byte is ``command``; names without braces."""
 
     command: int
-    macros: Mapping[bytes, bytes]
+    macros: Mapping[bytes, bytes] = field(hash=False)
 
 
 @dataclass(frozen=True)

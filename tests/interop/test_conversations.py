@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ssl
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -197,6 +198,63 @@ def test_a_connection_cut_in_the_middle_does_not_disturb_the_next(lab: Lab, via:
     session.connection.sock.close()
     (delivery,) = lab.deliver(port, new_mail())
     assert len(delivery.values("X-Py-Milter")) == 1
+
+
+def test_commands_sent_in_one_go_are_answered_in_order(lab: Lab, via: str) -> None:
+    mail = new_mail()
+    commands = [
+        "MAIL FROM:<a@sender.test>",
+        "RCPT TO:<one@example.test>",
+        "RCPT TO:<pymilter-reject@example.test>",
+        "RCPT TO:<two@example.test>",
+        "DATA",
+    ]
+    with SmtpSession(lab.port(via, "pymilter")) as session:
+        session.connection.send("".join(f"{command}\r\n" for command in commands))
+        assert [session.connection.getreply()[0] for _ in commands] == [250, 250, 550, 250, 354]
+        assert session.content(mail.content).startswith("250")
+    assert [delivery.recipient for delivery in lab.postfix.deliveries(mail.token, 2)] == [
+        "one@example.test",
+        "two@example.test",
+    ]
+
+
+def test_content_in_chunks_reaches_the_child_and_the_recipient(lab: Lab, via: str) -> None:
+    mail = new_mail(body=b"0123456789abcdef\r\n" * 20000)
+    half = len(mail.content) // 2
+    with SmtpSession(lab.port(via, "pymilter")) as session:
+        session.command("MAIL FROM:<a@sender.test>")
+        session.command("RCPT TO:<u@example.test>")
+        session.connection.send(b"BDAT %d\r\n" % half + mail.content[:half])
+        assert session.connection.getreply()[0] == 250
+        session.connection.send(b"BDAT %d LAST\r\n" % (len(mail.content) - half) + mail.content[half:])
+        assert session.connection.getreply()[0] == 250
+    delivery = lab.postfix.delivery(mail.token)
+    assert delivery.body == b"0123456789abcdef\n" * 20000
+    assert len(only(lab.pymilter().conversation(mail.token), "data")) == 1
+
+
+def test_a_session_that_turns_to_tls_is_told_so(lab: Lab, via: str) -> None:
+    settings = {"smtpd_tls_security_level": "may", "smtpd_tls_chain_files": str(lab.certificate())}
+    mail = new_mail()
+    with SmtpSession(lab.port(via, "pymilter", **settings)) as session:
+        session.connection.starttls(context=ssl._create_unverified_context())
+        session.command("EHLO encrypted.test")
+        assert session.send(mail).queue_id
+    helo = only(lab.pymilter().conversation(mail.token), "helo")[-1]
+    assert (helo["name"], helo["macros"]["{tls_version}"][:3]) == ("encrypted.test", "TLS")
+    assert len(lab.postfix.delivery(mail.token).values("X-Py-Milter")) == 1
+
+
+def test_a_recipient_that_postfix_refuses_itself_is_not_told(lab: Lab, via: str) -> None:
+    mail = new_mail(recipients=["u@elsewhere.test", "u@example.test"])
+    with SmtpSession(lab.port(via, "pymilter")) as session:
+        session.command("XCLIENT NAME=c.test ADDR=203.0.113.5")
+        session.command("EHLO client.test")
+        answers = session.send(mail)
+    assert [answer[:3] for answer in answers.rcpt] == ["554", "250"]
+    told_recipients = [event["recipient"] for event in only(lab.pymilter().conversation(mail.token), "rcpt")]
+    assert told_recipients == ["<u@example.test>"]
 
 
 @pytest.mark.parametrize("command", ["HELP", "FOO bar"])

@@ -21,6 +21,8 @@ from tests.support.smtp import Answers, Mail, SmtpSession, new_mail
 pytestmark = [pytest.mark.interop, pytest.mark.usefixtures("managed")]
 
 EDITORS = ("pymilter", "second")
+VERDICTS = ("reject", "tempfail", "tempfail-text", "plain-reject", "reject-lines", "accept")
+STAGES = ("", "@header", "@eoh", "@body")
 REPEATED = [b"X-Rep: first", b"X-Other: between", b"X-Rep: second", b"X-Rep: third\r\n\tfolded"]
 RECEIVED_DATE = re.compile(rb"; \w{3}, \d+ \w{3} \d{4} [\d:]+ [+-]\d{4} \(\w+\)")
 SIGNATURE_PARTS = re.compile(rb"\b(?:t=\d+|b=[A-Za-z0-9+/=\s]+$)")
@@ -262,13 +264,13 @@ def test_a_mail_nobody_edits_is_told_and_arrives_the_same(lab: Lab, name: str) -
 
 
 SESSIONS: dict[str, list[dict[str, Any]]] = {
-    f"{word} at {stage} by {who}": [
+    f"{word}{at} by {who}": [
         {"asks": [f"{who}: {word}{at}", "second: add-header X-A a", "pymilter: insert-header 0 X-B b"]},
         {"asks": asks(["add-header X-A a"], ["insert-header 0 X-B b"])},
     ]
     for who in EDITORS
-    for stage, at in {"header": "@header", "eoh": "@eoh", "body": "@body", "end": ""}.items()
-    for word in ("reject", "tempfail", "reject-lines", "accept", "plain-reject")
+    for at in STAGES
+    for word in VERDICTS
 }
 
 
@@ -278,7 +280,7 @@ def test_a_verdict_in_the_content_and_the_next_mail_end_the_same(lab: Lab, name:
 
 
 @pytest.mark.parametrize("who", EDITORS)
-@pytest.mark.parametrize("word", ["reject", "tempfail", "tempfail-text", "plain-reject", "reject-lines", "accept"])
+@pytest.mark.parametrize("word", VERDICTS)
 def test_a_verdict_in_the_envelope_ends_the_same(lab: Lab, word: str, who: str) -> None:
     mails = [
         {"sender": f"{who}-{word}@sender.test"},
@@ -320,6 +322,30 @@ def test_macro_lists_of_postfix_end_the_same(lab: Lab) -> None:
 
 def test_sockets_on_tcp_end_the_same(lab: Lab) -> None:
     assert_same(lab, ("tcp", "pymilter"), {"asks": EDITS["everything"], "headers": REPEATED}, {}, on_tcp=True)
+
+
+def random_mail(chance: random.Random) -> dict[str, Any]:
+    """Some envelope, edits and verdicts; about half of such mails arrive."""
+    word = chance.choice(VERDICTS)
+    who = chance.choice(EDITORS)
+    recipients = [f"r{number}@example.test" for number in range(chance.randrange(1, 4))]
+    actions = asks(random_actions(chance), random_actions(chance))
+    settings: dict[str, Any] = {"headers": REPEATED[: chance.randrange(5)], "recipients": recipients, "asks": actions}
+    settings["body"] = b"0123456789abcdef\r\n" * chance.choice([0, 1, 100, 10000])
+    kind = chance.choice(["plain", "plain", "mail", "data", "rcpt", "content", "content"])
+    if kind in ("mail", "data"):
+        settings["sender"] = f"{who}-{'data-' if kind == 'data' else ''}{word}@sender.test"
+    elif kind == "rcpt":
+        recipients.insert(chance.randrange(len(recipients) + 1), f"{who}-{word}@example.test")
+    elif kind == "content":
+        actions.insert(chance.randrange(len(actions) + 1), f"{who}: {word}{chance.choice(STAGES)}")
+    return settings
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_random_sessions_end_the_same(lab: Lab, seed: int) -> None:
+    chance = random.Random(seed)
+    assert_same_but_for_what_is_told(lab, EDITORS, *(random_mail(chance) for _ in range(6)), {})
 
 
 def test_the_scanners_and_the_signer_end_the_same(lab: Lab) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.lab import Lab
+from tests.support.lab import MANAGER, Lab
 from tests.support.smtp import Mail, SmtpSession, new_mail, send
 
 pytestmark = pytest.mark.interop
@@ -135,6 +135,30 @@ def test_a_discarded_mail_is_answered_as_queued_and_never_arrives(lab: Lab, via:
 )
 def test_a_mail_discarded_by_its_envelope_never_arrives(lab: Lab, via: str, envelope: dict[str, object]) -> None:
     assert_discarded(lab, lab.port(via, "pymilter"), new_mail(**envelope))
+
+
+@pytest.mark.parametrize("who", ["pymilter", "second"])
+@pytest.mark.parametrize("stage", ["", "@header", "@body"])
+def test_what_one_of_two_children_discards_never_arrives(lab: Lab, via: str, who: str, stage: str) -> None:
+    mail = new_mail(asks=[f"{who}: discard{stage}", "pymilter: add-recipient more@example.test"])
+    assert_discarded(lab, lab.port(via, "pymilter", "second"), mail)
+
+
+@pytest.mark.usefixtures("managed")
+def test_after_a_quarantine_the_later_child_still_does_its_work(lab: Lab) -> None:
+    """Postfix itself would show a held mail to no further milter."""
+    port = lab.port(MANAGER, "pymilter", "second")
+    held = new_mail(
+        asks=["pymilter: quarantine odd", "second: change-header Subject 1 marked", "second: quarantine too"]
+    )
+    queue_id = send(port, held).queue_id
+    assert queue_id in lab.postfix.held()
+    assert {"Subject: marked", f"X-Py-Second: second queue-id={queue_id}"} <= set(
+        lab.postfix.queue_file(queue_id).splitlines()
+    )
+    lab.postfix.delete(queue_id)
+    refused = new_mail(asks=["pymilter: quarantine odd", "second: reject"])
+    assert send(port, refused).end == "550 5.7.1 rejected by second"
 
 
 def test_a_quarantined_mail_is_held(lab: Lab, via: str) -> None:

@@ -6,6 +6,7 @@ listed directly or behind a manager? Components start when first asked for and a
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -87,6 +88,17 @@ class Lab:
         child = self.child("opendkim")
         assert isinstance(child, Opendkim)
         return child
+
+    def certificate(self) -> Path:
+        """A file with a key and a certificate signed by itself, for Postfix's smtpd_tls_chain_files."""
+        chain = self.directory.path / "chain.pem"
+        if not chain.exists():
+            key, certificate = (self.directory.path / name for name in ("key.pem", "certificate.pem"))
+            subject = ["-subj", "/CN=mx.test", "-days", "2"]
+            command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *subject]
+            subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+            chain.write_bytes(key.read_bytes() + certificate.read_bytes())
+        return chain
 
     # Mail
 

@@ -25,7 +25,17 @@ import Milter
 
 MACROS = (
     *("i", "j", "v", "_", "{daemon_name}", "{mail_addr}", "{mail_host}", "{mail_mailer}"),
-    *("{rcpt_addr}", "{rcpt_host}", "{rcpt_mailer}", "{auth_authen}", "{auth_type}", "{tls_version}"),
+    *(
+        "{rcpt_addr}",
+        "{rcpt_host}",
+        "{rcpt_mailer}",
+        "{auth_authen}",
+        "{auth_type}",
+        "{tls_version}",
+        "{client_addr}",
+        "{client_name}",
+        "{client_ptr}",
+    ),
 )
 ASKING_HEADERS = ("subject", "x-ask")
 

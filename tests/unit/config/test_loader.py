@@ -248,7 +248,7 @@ def test_a_fault_is_reported_with_its_line_key_and_text(
         (bytes(range(256)) * 40, 1, "there is a NUL byte"),
         (b"\x7fELF\x02\x01\x01\0\0", 1, "there is a NUL byte"),
         (b"[manager]\npid_file = " + b"x" * 100000, 2, "the line is 100011 characters long"),
-        (b"x = 1\n" * 200000, 0, "is larger than 1048576 bytes"),
+        (b"x = 1\n" * 200000, 0, "is larger than 262144 bytes"),
     ],
 )
 def test_a_file_that_is_no_configuration_is_one_fault(data: bytes, line: int, part: str, directory: Directory) -> None:
@@ -257,7 +257,7 @@ def test_a_file_that_is_no_configuration_is_one_fault(data: bytes, line: int, pa
 
 
 def test_sections_nested_very_deep_are_one_fault(directory: Directory) -> None:
-    text = "\n".join("[" * depth + "a" + "]" * depth for depth in range(1, 1000))
+    text = "\n".join("[" * depth + "a" + "]" * depth for depth in range(1, 400))
     assert directory.write(text).error()[:2] == (1, "a")
 
 
@@ -279,6 +279,11 @@ def test_a_link_to_nothing_is_a_fault(directory: Directory) -> None:
 def test_a_file_in_place_of_the_drop_in_directory_is_a_fault(directory: Directory) -> None:
     directory.write("", "conf.d")
     assert "can't be listed: Not a directory" in directory.error()[2]
+
+
+def test_a_drop_in_directory_that_can_not_be_listed_does_not_hide_other_faults(directory: Directory) -> None:
+    directory.write("", "conf.d").write("x\n").write("y\n", LOCAL)
+    assert directory.places() == [(MAIN, 1), (LOCAL, 1), ("conf.d", 0)]
 
 
 def test_a_file_that_may_not_be_read_is_a_fault(directory: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -326,6 +331,10 @@ def test_a_loop_with_a_listener_that_was_refused_is_not_reported(directory: Dire
 
 def test_an_offending_text_is_cut(directory: Directory) -> None:
     assert len(directory.write("[manager]\nchunk_size = " + "x" * 8000).error()[2]) < 250
+
+
+def test_an_offending_key_is_cut(directory: Directory) -> None:
+    assert len(directory.write("[manager]\n" + "x" * 8000 + " = 1\n").error()[1]) == 200
 
 
 @pytest.mark.parametrize("body", ['"unix:/a", ', "unix:/a  ,  ", "'unix:/a', "])

@@ -59,7 +59,9 @@ def test_of_two_insertions_on_top_the_later_one_is_the_first() -> None:
     assert values(InsHeader(0, b"N", b"a"), InsHeader(0, b"N", b"b"))[:2] == [b"b", b"a"]
 
 
-@pytest.mark.parametrize(("index", "expected"), [(0, b"n hi 2 3"), (1, b"n hi 2 3"), (2, b"1 hi n 3"), (3, b"1 hi 2 n")])
+@pytest.mark.parametrize(
+    ("index", "expected"), [(0, b"n hi 2 3"), (1, b"n hi 2 3"), (2, b"1 hi n 3"), (3, b"1 hi 2 n")]
+)
 def test_a_change_counts_headers_of_that_name_whatever_its_case(index: int, expected: bytes) -> None:
     assert values(ChgHeader(index, b"x-T", b"n")) == expected.split()
 
@@ -83,7 +85,13 @@ def test_values_with_leading_space_are_kept_as_they_are() -> None:
 
 
 def test_recipients_are_added_once_and_deleted_with_or_without_brackets() -> None:
-    edits = [AddRcpt(b"n@b"), AddRcptPar(b"<m@b>", b"NOTIFY=NEVER"), AddRcpt(b"<n@b>"), DelRcpt(b"r@b"), DelRcpt(b"<Q@b>")]
+    edits = [
+        AddRcpt(b"n@b"),
+        AddRcptPar(b"<m@b>", b"NOTIFY=NEVER"),
+        AddRcpt(b"<n@b>"),
+        DelRcpt(b"r@b"),
+        DelRcpt(b"<Q@b>"),
+    ]
     assert apply_edits(MESSAGE, edits, False).recipients == (b"<q@b>", b"<n@b>", b"<m@b>")
 
 

@@ -9,7 +9,7 @@ import pytest
 from mmgr.peers.strict import Listening, check_answer, described, offer
 from mmgr.protocol.constants import ActionFlag, Command, ProtocolFlag
 from mmgr.protocol.errors import RemoteProtocolError
-from mmgr.protocol.options import ALL_ACTIONS, ALL_STEPS, OptionNegotiation
+from mmgr.protocol.options import ALL_ACTIONS, OptionNegotiation
 from mmgr.protocol.replies import (
     Accept,
     AddHeader,
@@ -32,7 +32,9 @@ MAIL = Command.SMFIC_MAIL
 EVERYTHING = OptionNegotiation(6, ALL_ACTIONS, ProtocolFlag.SMFIP_SKIP)
 
 
-def verdict_of(command: int, replies: Sequence[ReplyMessage], options: OptionNegotiation = EVERYTHING) -> Verdict | None:
+def verdict_of(
+    command: int, replies: Sequence[ReplyMessage], options: OptionNegotiation = EVERYTHING
+) -> Verdict | None:
     heard = Listening(command, options)
     for reply in replies:
         verdict = heard.take(reply)

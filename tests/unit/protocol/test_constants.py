@@ -12,8 +12,8 @@ from mmgr.protocol.constants import STAGE_NAMES, ActionFlag, Command, MacroStage
 
 HEADERS = [Path("/usr/include/libmilter") / name for name in ("mfdef.h", "mfapi.h")]
 ALIASES = {"SMFIF_MODBODY", "SMFIP_NOHREPL"}
-NOT_SPOKEN = {"SMFIR_SETSYMLIST", "SMFIF_NONE"}
-"""A reply that is reserved and never used, and a name for no bit at all."""
+NOT_SPOKEN = {"SMFIR_SETSYMLIST", "SMFIF_NONE", "SMFIP_TEST"}
+"""A reply that is reserved and never used, a name for no bit at all, and a bit of Sendmail's own tests."""
 
 COMMANDS = {
     "O": "OPTNEG", "D": "MACRO", "C": "CONNECT", "H": "HELO", "M": "MAIL", "R": "RCPT", "T": "DATA", "L": "HEADER",
@@ -68,6 +68,7 @@ def test_the_numbers_are_those_of_the_installed_libmilter() -> None:
     for name, number in re.findall(r"^#\s*define\s+(SMFI[CRFPM]_\w+)\s+('.'|0x[0-9A-Fa-f]+|\d+)", text, re.MULTILINE):
         theirs[name] = ord(number[1]) if number[0] == "'" else int(number, 0)
     ours = {member.name: int(member) for kind in (Command, Reply, ActionFlag, ProtocolFlag) for member in kind}
+    ours["SMFIC_OPTNEG"] = ours.pop("SMFIR_OPTNEG")  # libmilter has one name for both ways
     for name in (*ALIASES, *NOT_SPOKEN, *(name for name in theirs if name.startswith("SMFIM_"))):
         theirs.pop(name, None)
     assert ours == theirs

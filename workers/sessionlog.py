@@ -1,0 +1,98 @@
+"""What a session writes to the log: each event one line, named in docs/log-catalogue.md."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+
+from mmgr.config.model import FallbackStatus
+from mmgr.log import RateLimit, quoted, shown
+from mmgr.protocol.constants import STAGE_NAMES
+from workers.child import Child
+from workers.dispatch import Decision
+from workers.transaction import Transaction
+from workers.verdict import verdict_name
+
+log = logging.getLogger(__name__)
+
+_warnings = RateLimit()
+
+
+class SessionLog:
+    """The log of one session. client is the SMTP client as people see it, "" until it is known."""
+
+    def __init__(self, session_id: str) -> None:
+        self._id = session_id
+        self.client = ""
+
+    def transaction(
+        self, transaction: Transaction, outcome: str, command: int, queue_id: str, children: Iterable[Child]
+    ) -> None:
+        """The one line of a transaction; child is the one that decided, if one did."""
+        log.info(
+            "transaction session=%s queue_id=%s client=%s sender=%s recipients=%d refused=%d stage=%s verdict=%s "
+            "child=%s elapsed_s=%.4f size_bytes=%d edits=%d children=%s",
+            self._id,
+            queue_id or "-",
+            self.client or "-",
+            "-" if transaction.sender is None else shown(transaction.sender),
+            transaction.recipients,
+            transaction.refused,
+            STAGE_NAMES.get(command, "-"),
+            outcome,
+            transaction.decided_by or "-",
+            time.monotonic() - transaction.started,
+            transaction.message.body.size_bytes,
+            len(transaction.message.edits) + transaction.message.is_body_replaced,
+            _summary(children),
+        )
+
+    def session_refused(self, command: int, decision: Decision, children: Iterable[Child]) -> None:
+        """A child refused the client at connect or helo: there will be no transaction to tell of."""
+        log.info(
+            "session-refused session=%s client=%s stage=%s verdict=%s child=%s children=%s",
+            self._id,
+            self.client or "-",
+            STAGE_NAMES[command],
+            verdict_name(decision.verdict),
+            decision.child or "-",
+            _summary(children),
+        )
+
+    def mta_misbehaved(self, deed: str, error: Exception) -> None:
+        """The MTA, or whatever it is that connected to us, did what no MTA does."""
+        repeated = _warnings.allows((deed, str(error)))
+        if repeated is not None:
+            log.warning(
+                "mta-misbehaved session=%s client=%s deed=%s error=%s%s",
+                self._id,
+                self.client or "-",
+                quoted(deed),
+                quoted(str(error)),
+                repeated,
+            )
+
+    def mta_gone(self, error: Exception) -> None:
+        """It closed without QUIT, as both MTAs do now and then."""
+        log.debug("mta-gone session=%s client=%s error=%s", self._id, self.client or "-", quoted(str(error)))
+
+    def spool_failed(self, error: Exception, status: FallbackStatus) -> None:
+        """A body could not be kept: somebody has to make room."""
+        log.error("spool-failed session=%s error=%s fallback=%s", self._id, quoted(str(error)), status.value)
+
+    def own_fault(self, command: int) -> None:
+        """A bug of ours, called while its exception is handled: with the traceback."""
+        log.exception("session-fault session=%s stage=%s", self._id, STAGE_NAMES.get(command, "?"))
+
+
+def _summary(children: Iterable[Child]) -> str:
+    """``name:verdict:seconds,...``: a failed child says so, one in evaluation mode has its verdict in parentheses."""
+    return ",".join(map(_summary_of_one, children)) or "-"
+
+
+def _summary_of_one(child: Child) -> str:
+    name = "failed" if child.failure else verdict_name(child.verdict)
+    if child.settings.evaluation_mode:
+        name = f"({name})"
+    return f"{child.name}:{name}:{child.waited_s:.4f}"
