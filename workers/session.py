@@ -99,7 +99,7 @@ class Session:
                 self._take(frame, message)
             except (PeerClosed, PeerTimeout, MtaLost, RemoteProtocolError):
                 raise
-            except Exception:  # our own bug must not cost a mail: the MTA is told to try again
+            except Exception:  # noqa: BLE001  our own bug must not cost a mail: the MTA is told to try again
                 self._events.own_fault(self._mta.command)
                 self._give_up()
 

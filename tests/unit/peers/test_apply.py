@@ -85,7 +85,7 @@ def test_values_with_leading_space_are_kept_as_they_are() -> None:
 
 
 def test_recipients_are_added_once_and_deleted_with_or_without_brackets() -> None:
-    edits = [
+    edits: list[Edit] = [
         AddRcpt(b"n@b"),
         AddRcptPar(b"<m@b>", b"NOTIFY=NEVER"),
         AddRcpt(b"<n@b>"),

@@ -15,8 +15,9 @@ from mmgr.peers.delivery import Status, deliver
 from mmgr.peers.mail import Message
 from mmgr.peers.milter import MilterPeer
 from mmgr.peers.mta import MtaPeer, connect_peer
-from mmgr.protocol.commands import Data, Helo, Mail, OptionNegotiation, QuitNc
+from mmgr.protocol.commands import Data, Helo, Mail, QuitNc
 from mmgr.protocol.constants import ActionFlag, MacroStage, ProtocolFlag
+from mmgr.protocol.options import OptionNegotiation
 from mmgr.protocol.replies import Continue, Reject
 
 from .conftest import Pair

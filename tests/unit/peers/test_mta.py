@@ -23,6 +23,7 @@ from mmgr.protocol.replies import (
     AddHeader,
     Continue,
     Discard,
+    Edit,
     Progress,
     Quarantine,
     Reject,
@@ -139,7 +140,7 @@ def test_skip_silences_its_command_until_another_comes(pair: Pair) -> None:
 
 
 def test_edits_are_collected_until_the_verdict_and_forgotten_at_the_next_mail(pair: Pair) -> None:
-    edits = [AddHeader(b"A", b"1"), ReplBody(b"x"), ReplBody(b"y"), Quarantine(b"why")]
+    edits: list[Edit] = [AddHeader(b"A", b"1"), ReplBody(b"x"), ReplBody(b"y"), Quarantine(b"why")]
     mta = pair.answering(eom=[Progress(), *edits, Progress(), Accept()])
     assert mta.end_of_message() == Accept()
     assert mta.edits == edits
