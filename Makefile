@@ -17,19 +17,23 @@ venv: $(VENV)/.run ## make the virtual environment with what the program needs
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "no Python >= 3.9 found; install one (EL 8: dnf install python39) or set PYTHON=" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --retries 5 --upgrade 'pip>=21.3'
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	    echo "$(PYTHON) can't make a virtual environment (Debian: apt-get install python3-venv)" >&2; \
+	    [ "$$(id -u)" -eq 0 ] && command -v apt-get >/dev/null || exit 1; \
+	    export DEBIAN_FRONTEND=noninteractive; \
+	    apt-get update -q && apt-get install -y -q --no-install-recommends python3-venv && $(PYTHON) -m venv $(VENV); }
+	$(BIN)/python -m pip install -qq --retries 5 --upgrade 'pip>=21.3'
 
 $(VENV)/.run: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --retries 5 --editable .
+	$(BIN)/python -m pip install -qq --retries 5 --editable .
 	@touch $@
 
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --retries 5 --editable '.[test]'
+	$(BIN)/python -m pip install -qq --retries 5 --editable '.[test]'
 	@touch $@ $(VENV)/.run
 
 $(VENV)/.check: $(VENV)/.test
-	$(BIN)/python -m pip install --quiet --retries 5 --editable '.[test,check]'
+	$(BIN)/python -m pip install -qq --retries 5 --editable '.[test,check]'
 	@touch $@
 
 run: $(VENV)/.run ## run milter manager here, in the foreground, on run/milter-manager.sock

@@ -269,6 +269,7 @@ class Session:
             edits = [] if decision else transaction.message.edit_frames()
         except SpoolError as error:
             verdict, edits = self._without_body(error), []
+        transaction.edits = len(edits)
         self._mta.tell(verdict, edits)
         is_held = transaction.message.quarantine_reasons and not is_deciding(verdict)
         self._end_transaction("quarantine" if is_held else verdict_name(ACCEPT if verdict is CONTINUE else verdict))
@@ -299,7 +300,8 @@ class Session:
             for child in self._children:
                 child.begin_message()
         message = Message(self._mta.is_postfix, self._make_body())
-        self._transaction = Transaction(time.monotonic(), message)
+        is_counting = not self._is_declined(Command.SMFIC_RCPT)
+        self._transaction = Transaction(time.monotonic(), message, is_counting=is_counting)
         return self._transaction
 
     def _in_transaction(self) -> Transaction:

@@ -31,20 +31,20 @@ class SessionLog:
     ) -> None:
         """The one line of a transaction; child is the one that decided, if one did."""
         log.info(
-            "transaction session=%s queue_id=%s client=%s sender=%s recipients=%d refused=%d stage=%s verdict=%s "
+            "transaction session=%s queue_id=%s client=%s sender=%s recipients=%s refused=%s stage=%s verdict=%s "
             "child=%s elapsed_s=%.4f size_bytes=%d edits=%d children=%s",
             self._id,
             queue_id or "-",
             self.client or "-",
             "-" if transaction.sender is None else shown(transaction.sender),
-            transaction.recipients,
-            transaction.refused,
+            transaction.recipients if transaction.is_counting else "-",
+            transaction.refused if transaction.is_counting else "-",
             STAGE_NAMES.get(command, "-"),
             outcome,
             transaction.decided_by or "-",
             time.monotonic() - transaction.started,
             transaction.message.body.size_bytes,
-            len(transaction.message.edits) + transaction.message.is_body_replaced,
+            transaction.edits,
             _summary(children),
         )
 

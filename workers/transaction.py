@@ -29,16 +29,19 @@ STAGES = (
 class Transaction:
     """What is known of the current message.
 
-    started is a monotonic time, recipients counts those that passed, decided_by names the child that decided last.
+    started is a monotonic time. recipients counts those that passed, refused the others; nobody counts them if the MTA
+    was told not to send them. edits counts what the MTA was told, decided_by names the child that decided last.
     """
 
     started: float
     message: Message
     sender: bytes | None = None
     steps: list[Step] = field(default_factory=list)
+    is_counting: bool = True
     recipients: int = 0
     refused: int = 0
     spool_failure: SpoolError | None = None
+    edits: int = 0
     decided_by: str = ""
 
 

@@ -114,6 +114,9 @@ def test_what_a_peer_sent_can_not_steer_a_terminal() -> None:
     assert on_one_line(b"a\n\tb") == b"a\\x0a\\x09b"
 
 
+NEGOTIATION = b"negotiate: version=<6>, action=<add-headers|set-symbol-list>, step=<no-connect|no-unknown>\n"
+
+
 @pytest.mark.parametrize(
     ("message", "text"),
     [
@@ -130,11 +133,10 @@ def test_what_a_peer_sent_can_not_steer_a_terminal() -> None:
         (Header(b"Subject", b"one\n two"), b"header: <Subject: one\n two>\n"),
         (Body(b"x\r\n"), b"body: <x\n>\n"),
         (BodyEob(), b"end-of-message\n"),
-        (OptionNegotiation(6, 0x101, 0x101), b"negotiate: version=<6>, action=<add-headers|set-symbol-list>, "
-            b"step=<no-connect|no-unknown>\n"),
+        (OptionNegotiation(6, 0x101, 0x101), NEGOTIATION),
         (OptionNegotiation(6, 0, 0x40000000), b"negotiate: version=<6>, action=<none>, step=<0x40000000>\n"),
     ],
-)  # fmt: skip
+)
 def test_events_are_printed_like_the_incumbents(message: CommandMessage, text: bytes) -> None:
     assert block(Event(message, {})) == text
 
