@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import logging.handlers
 import os
+import socket
 import sys
 import time
 from collections.abc import Hashable
@@ -21,6 +22,9 @@ IDENT = "milter-manager"
 SYSLOG_SOCKET = "/dev/log"
 SYSLOG_PATIENCE_S = 0.5
 """How long a line may wait for a syslog daemon that does not read; then it is lost."""
+
+SYSLOG_PAUSE_S = 30.0
+"""How long further lines are lost at once after one waited in vain: a hung syslog daemon must not slow down mail."""
 
 REPEAT_S = 60.0
 """Warnings of one cause come at most this often; the next one says how many were held back."""
@@ -36,15 +40,23 @@ log = logging.getLogger(__name__)
 class SyslogHandler(logging.handlers.SysLogHandler):
     """SysLogHandler that never blocks for long and never prints a traceback about itself."""
 
+    socket: socket.socket
+    _paused_until = 0.0
+
     def emit(self, record: logging.LogRecord) -> None:
         """Send one record; a syslog daemon that hangs or is gone costs the line, not the session."""
-        sock = getattr(self, "socket", None)
-        if sock is not None and sock.gettimeout() is None:
-            sock.settimeout(SYSLOG_PATIENCE_S)
-        super().emit(record)
+        if time.monotonic() >= self._paused_until:
+            super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Drop the line: the other sink has it."""
+        """Drop the line: the other sink has it. A daemon that hangs is not tried again for a while."""
+        if isinstance(sys.exc_info()[1], (TimeoutError, socket.timeout)):
+            self._paused_until = time.monotonic() + SYSLOG_PAUSE_S
+
+    def _connect_unixsocket(self, address: str) -> None:
+        """Also called by ``SysLogHandler.emit`` itself after a failed send, so the new socket has to be patient too."""
+        super()._connect_unixsocket(address)  # type: ignore[misc]
+        self.socket.settimeout(SYSLOG_PATIENCE_S)
 
 
 class _StderrFormatter(logging.Formatter):

@@ -3,15 +3,19 @@
 A child's edits arrive in that child's view and numbering; ``Message.apply`` changes our copy, which the next child
 sees, and notes each edit in the view of the MTA, which takes us for a single milter.
 
-Numbering. Both MTAs count changes per name from 1, and inserts over all headers from 0. Postfix keeps its own first
-header, a Received, from milters: it counts for inserts and not for changes. Postfix numbers anew after a delete;
-Sendmail goes on counting a deleted header until its next milter starts, so for Sendmail a header that an earlier child
-deleted still counts on the way up. Sources: Postfix cleanup_milter.c, sendmail milter.c (``milter_chgheader``).
+Numbering. Both MTAs count changes per name from 1, and inserts over all headers from 0. Both keep a Received of their
+own, and Sendmail a Return-Path above it, from milters: they count for inserts and not for changes. Postfix numbers anew
+after a delete, so each edit reaches it as the child made it. Sendmail goes on counting a deleted header for inserts,
+and for changes until its next milter starts, so a change has to skip what an earlier child deleted. Sendmail inserts
+behind the header that has the index, and adds one ahead of the first that has the same name. It also has further
+headers of its own, as far as the message came without them, which nobody sees: an insert is certain only at the front
+and at the end. Sources: Postfix cleanup_milter.c; sendmail milter.c (``milter_changeheader``) and headers.c
+(``addheader``, ``insheader``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from mmgr.protocol.commands import Header
@@ -80,10 +84,9 @@ class HeaderList:
 
     def __init__(self, is_postfix: bool) -> None:
         self._is_postfix = is_postfix
-        self._fields: list[HeaderField] = []
         self._child = 1
-        if is_postfix:
-            self._fields.append(HeaderField(b"Received", b"", is_hidden=True))
+        own = (b"Received",) if is_postfix else (b"Return-Path", b"Received")
+        self._fields = [HeaderField(name, b"", is_hidden=True) for name in own]
 
     def __iter__(self) -> Iterator[HeaderField]:
         """The headers that the next child sees."""
@@ -98,55 +101,51 @@ class HeaderList:
         self._child += 1
 
     def add(self, edit: AddHeader) -> Edit:
-        """At the end."""
-        self._fields.append(HeaderField(edit.name, edit.value))
+        """At the end; for Sendmail ahead of the first of that name."""
+        position = len(self._fields) if self._is_postfix else self._first_of(edit.name.lower())
+        self._fields.insert(position, HeaderField(edit.name, edit.value))
         return edit
 
     def insert(self, edit: InsHeader) -> Edit:
-        """Ahead of the header that has the index now; beyond the end it is added there."""
-        seen = [position for position, other in enumerate(self._fields) if self._is_seen_by_child(other)]
-        position = seen[edit.index] if edit.index < len(seen) else len(self._fields)
-        index = sum(map(self._is_counted_by_mta, self._fields[:position]))
-        is_beyond = position == len(self._fields)
+        """Ahead of the header that has the index now, for Sendmail behind it; beyond the end it is added there."""
+        counted = [at for at, other in enumerate(self._fields) if not (self._is_postfix and other.deleted_by)]
+        position = len(self._fields)
+        if edit.index < len(counted):
+            position = counted[edit.index] + (not self._is_postfix)
         self._fields.insert(position, HeaderField(edit.name, edit.value))
-        return InsHeader(max(index, edit.index) if is_beyond else index, edit.name, edit.value)
+        return edit
 
     def change(self, edit: ChgHeader) -> Edit:
         """The index-th of its name gets another value, an empty one deletes it; a missing one is added."""
-        position = self._find(edit.name, max(edit.index, 1), self._is_seen_by_child)
-        if position is None:
+        same = [field for field in self._fields if field.lowered == edit.name.lower() and not field.is_hidden]
+        seen = [field for field in same if self._is_seen_by_child(field)]
+        counted = seen if self._is_postfix else same
+        wanted = max(edit.index, 1)
+        if wanted > len(seen):
             if edit.value:
-                self._fields.append(HeaderField(edit.name, edit.value))
-            return edit
-        index = 1 + sum(
-            other.lowered == edit.name.lower() and not other.is_hidden and self._is_counted_by_mta(other)
-            for other in self._fields[:position]
-        )
-        self._change_at(position, edit)
-        return edit if index == max(edit.index, 1) else ChgHeader(index, edit.name, edit.value)
-
-    def _change_at(self, position: int, edit: ChgHeader) -> None:
-        if edit.value:
-            self._fields[position] = HeaderField(edit.name, edit.value)
+                self.add(AddHeader(edit.name, edit.value))
+            index = wanted + len(counted) - len(seen)
         else:
-            self._fields[position].deleted_by = self._child
+            self._change(seen[wanted - 1], edit)
+            index = 1 + counted.index(seen[wanted - 1])
+        return edit if index == wanted else ChgHeader(index, edit.name, edit.value)
 
-    def _find(self, name: bytes, index: int, counts: Callable[[HeaderField], bool]) -> int | None:
-        lowered = name.lower()
-        for position, field in enumerate(self._fields):
-            if field.lowered == lowered and not field.is_hidden and counts(field):
-                index -= 1
-                if index == 0:
-                    return position
-        return None
+    def _first_of(self, lowered: bytes) -> int:
+        """Where the first header of that name stands, deleted ones included; the end if there is none."""
+        places = (at for at, field in enumerate(self._fields) if field.lowered == lowered)
+        return next(places, len(self._fields))
+
+    def _change(self, field: HeaderField, edit: ChgHeader) -> None:
+        field.frame = None
+        field.value = edit.value
+        field.deleted_by = 0 if edit.value else self._child
+        if self._is_postfix:
+            field.name = edit.name
 
     def _is_seen_by_child(self, field: HeaderField) -> bool:
         if self._is_postfix:
             return not field.deleted_by
         return field.deleted_by in (0, self._child)
-
-    def _is_counted_by_mta(self, field: HeaderField) -> bool:
-        return not (self._is_postfix and field.deleted_by)
 
 
 class Message:

@@ -25,6 +25,16 @@ from workers.verdict import fallback, is_deciding
 COLLECTED = (Command.SMFIC_HEADER, Command.SMFIC_EOH, Command.SMFIC_BODY)
 """Commands that we only collect, so the MTA need not wait for a reply to them."""
 
+OWN_MACROS = {
+    MacroStage.SMFIM_CONNECT: (b"v",),
+    MacroStage.SMFIM_ENVFROM: (b"i",),
+    MacroStage.SMFIM_ENVRCPT: (b"i", b"{rcpt_mailer}"),
+    MacroStage.SMFIM_DATA: (b"i",),
+    MacroStage.SMFIM_EOM: (b"i",),
+    MacroStage.SMFIM_EOH: (b"i",),
+}
+"""What we read ourselves: which MTA it is, the queue id, and whether the MTA refused a recipient."""
+
 _ALL_NO_STEPS = sum(NO_STEP.values())
 _ONLY_WITH_THE_MTA = ProtocolFlag.SMFIP_RCPT_REJ | ProtocolFlag.SMFIP_HDR_LEADSPC
 
@@ -106,4 +116,4 @@ def _macro_lists(children: Sequence[OptionNegotiation]) -> dict[MacroStage, tupl
     if MacroStage.SMFIM_EOM in lists and MacroStage.SMFIM_EOH not in lists:
         # Sendmail 8.18 uses a milter's list for end of message only if there is one for end of headers as well.
         lists[MacroStage.SMFIM_EOH] = DEFAULT_MACROS[MacroStage.SMFIM_EOH]
-    return lists
+    return {stage: tuple(dict.fromkeys((*OWN_MACROS.get(stage, ()), *names))) for stage, names in lists.items()}

@@ -84,8 +84,8 @@ class Reporter(Observer):
 
 def _serve(peer: MilterPeer, options: argparse.Namespace, writer: Writer) -> int:
     peer.listen()
-    _become(options)
     with _pid_file(options.pid_file):
+        _become(options)
         if not options.quiet:
             writer.write(f"listening on {peer.endpoint}\n".encode())
         peer.serve()
@@ -110,8 +110,8 @@ def _pid_file(path: str | None) -> Iterator[None]:
     if path is None:
         yield
         return
-    with open(path, "w", encoding="ascii") as file:
-        file.write(f"{os.getpid()}\n")
+    with open(path, "wb") as file:
+        file.write(b"%d\n" % os.getpid())
     try:
         yield
     finally:

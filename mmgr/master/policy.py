@@ -59,7 +59,7 @@ def decide(slots: Sequence[Slot], pool: Pool, now: float) -> list[Action]:
     if missing > 0:
         free = [slot for slot in slots if not slot.pid and slot.not_before <= now]
         return actions + [Spawn(slot.index) for slot in free[:missing]]
-    surplus = current[pool.n_workers :]
+    surplus = sorted(current, key=lambda slot: slot.index not in pool.ready)[pool.n_workers :]
     if all(slot.index in pool.ready for slot in current):
         surplus += [slot for slot in alive if slot.generation != pool.generation and not slot.told_at]
     return actions + [Drain(slot.index) for slot in surplus]

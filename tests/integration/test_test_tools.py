@@ -78,7 +78,7 @@ def masked(output: bytes) -> bytes:
 @pytest.fixture(scope="module")
 def accepting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A milter-test-client that lets everything through."""
-    with client(tmp_path_factory.mktemp("accepting"), "--quiet", "--no-report-request") as running:
+    with client(tmp_path_factory.mktemp("accepting"), "--no-report-request") as running:
         yield running
 
 
@@ -113,7 +113,7 @@ def test_every_outcome_has_its_word_and_its_exit_code(
 @pytest.mark.parametrize(("misdeed", "exit_code"), [("close", 3), ("garbage", 3), ("hang", 4), ("none", 4)])
 def test_a_milter_that_misbehaves_is_never_a_pass(tmp_path: Path, stage: str, misdeed: str, exit_code: int) -> None:
     with client(tmp_path, "--reply", f"{stage}={misdeed}") as milter:
-        result = server(milter.spec, "--all-timeouts", 0.5)
+        result = server(milter.spec, "--all-timeouts", 0.5 if exit_code == 4 else 30)
     assert (result.returncode, result.stdout) == (exit_code, b"")
     assert len(result.stderr.splitlines()) == 1
 
@@ -380,10 +380,19 @@ def test_a_reader_that_goes_away_is_no_error(accepting: Client) -> None:
     assert (result.returncode, result.stdout, result.stderr) == (0, b"status: accept\n", b"")
 
 
+HEEDING_INTERRUPTS = """\
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from mmgr.cli.test_server import main
+sys.exit(main())
+"""
+"""milter-test-server that heeds interrupts: a shell has its background jobs ignore them, and what they start too."""
+
+
 @pytest.mark.parametrize("threads", [1, 3])
 def test_ctrl_c_is_130_without_a_traceback(tmp_path: Path, threads: int) -> None:
     with client(tmp_path, "--reply", "data=hang") as milter:
-        arguments = command("test_server", "-s", milter.spec, "-t", threads)
+        arguments = [sys.executable, "-c", HEEDING_INTERRUPTS, "-s", milter.spec, "-t", str(threads)]
         sending = subprocess.Popen(arguments, stderr=subprocess.PIPE, env=ENVIRONMENT)
         assert milter.process.stdout is not None
         while milter.process.stdout.readline() != b"data\n":

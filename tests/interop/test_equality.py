@@ -24,7 +24,7 @@ EDITORS = ("pymilter", "second")
 VERDICTS = ("reject", "tempfail", "tempfail-text", "plain-reject", "reject-lines", "accept")
 STAGES = ("", "@header", "@eoh", "@body")
 REPEATED = [b"X-Rep: first", b"X-Other: between", b"X-Rep: second", b"X-Rep: third\r\n\tfolded"]
-RECEIVED_DATE = re.compile(rb"; \w{3}, \d+ \w{3} \d{4} [\d:]+ [+-]\d{4} \(\w+\)")
+RECEIVED_DATE = re.compile(rb";\s+\w{3}, \d+ \w{3} \d{4} [\d:]+ [+-]\d{4} \(\w+\)")
 SIGNATURE_PARTS = re.compile(rb"\b(?:t=\d+|b=[A-Za-z0-9+/=\s]+$)")
 
 

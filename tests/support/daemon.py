@@ -18,7 +18,15 @@ from typing import Union
 
 import psutil
 
-from tests.support.processes import HarnessError, give_to_unprivileged, group_members, negotiates, tail, wait_for
+from tests.support.processes import (
+    HarnessError,
+    LogFile,
+    give_to_unprivileged,
+    group_members,
+    negotiates,
+    tail,
+    wait_for,
+)
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ChildKeys = Union[str, Mapping[str, str]]
@@ -57,7 +65,7 @@ class Manager:
         self.directory = directory
         self.spec = spec or f"unix:{directory}/mm.sock"
         self.config_directory = directory / "config"
-        self.stderr = directory / "stderr"
+        self.stderr = LogFile(directory / "stderr")
         self.n_workers = n_workers
         self.extra_args = list(extra_args)
         self.process: subprocess.Popen[bytes] | None = None
@@ -119,7 +127,7 @@ class Manager:
         """Starts the process without waiting for anything: for tests of a start that fails."""
         give_to_unprivileged(self.directory)
         search_path = os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH", "")]))
-        with open(self.stderr, "ab") as stderr:
+        with open(self.stderr.path, "ab") as stderr:
             self.process = subprocess.Popen(
                 self.command(),
                 stdin=subprocess.DEVNULL,
@@ -152,6 +160,12 @@ class Manager:
     def reload(self) -> None:
         """Asks for a reload (SIGHUP); does not wait. ``wait_for_log`` tells when it is done."""
         self.signal(signal.SIGHUP)
+
+    def renew_workers(self) -> None:
+        """Reloads and returns once every worker that ran before is gone and the new ones serve."""
+        before = set(self.worker_pids())
+        self.reload()
+        wait_for(lambda: not before & set(self.worker_pids()), "end of the old workers", log=self.log_tail)
 
     def stop(self) -> int:
         """Asks for an orderly end (SIGTERM), waits for it and returns the exit code."""
@@ -193,7 +207,7 @@ class Manager:
 
     def log_text(self) -> str:
         """Everything that the daemon wrote to its standard error (and output) so far."""
-        return self.stderr.read_text("utf-8", "replace") if self.stderr.exists() else ""
+        return self.stderr.text()
 
     def log_tail(self) -> str:
         """The end of the log and the command, for a failure message."""

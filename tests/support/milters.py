@@ -227,9 +227,8 @@ class PymilterChild(MilterDaemon):
         require_binary(self.binary, self.package)
         if subprocess.run([self.binary, "-c", "import Milter"], capture_output=True).returncode != 0:
             raise ComponentMissing(f"{self.binary} can't import Milter (package python3-milter)")
-        shutil.copy(
-            Path(__file__).with_name("pymilter_child.py"), self.directory
-        )  # the checkout may be closed to nobody
+        script = Path(__file__).with_name("pymilter_child.py")
+        shutil.copy(script, self.directory)  # the checkout may be closed to nobody
 
     def command(self) -> Sequence[str]:
         return [
@@ -247,16 +246,18 @@ class PymilterChild(MilterDaemon):
             self._read_bytes += len(complete) + 1 if complete else 0
         return self._events
 
+    def session(self, number: int) -> list[Event]:
+        """The events of one milter session, by the child's own number of it."""
+        return [event for event in self.events() if event["session"] == number]
+
     def conversation(self, token: str) -> list[Event]:
         """The events of the transaction whose headers have token, with CONNECT and HELO before; may be empty."""
         for event in reversed(self.events()):
             if event["event"] == "header" and event["value"].strip() == token:
-                return [other for other in self._events if belongs_together(other, event)]
+                transaction = event["transaction"]
+                return [
+                    other
+                    for other in self.session(event["session"])
+                    if other["transaction"] == transaction or other["event"] in ("connect", "helo")
+                ]
         return []
-
-
-def belongs_together(event: Event, own: Event) -> bool:
-    """Whether an event is part of the same transaction as own, or of the beginning of the same session."""
-    if event["session"] != own["session"]:
-        return False
-    return event["transaction"] == own["transaction"] or event["event"] in ("connect", "helo")

@@ -22,6 +22,7 @@ import psutil
 
 from tests.support.processes import (
     HarnessError,
+    LogFile,
     free_port,
     give_to_unprivileged,
     require_binary,
@@ -138,10 +139,10 @@ class PostfixInstance:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.config = directory / "etc"
-        self.maillog = directory / "log" / "maillog"
-        self.inbox = directory / "mail" / "inbox"
+        self.maillog = LogFile(directory / "log" / "maillog")
+        self.inbox = directory / "mail" / "inbox" / "new"
         self.ports: list[int] = []
-        self._indexed: set[Path] = set()
+        self._indexed: set[str] = set()
         self._by_token: dict[str, list[Path]] = {}
 
     # Life
@@ -254,7 +255,7 @@ class PostfixInstance:
     # What became of a mail
 
     def log_text(self) -> str:
-        return self.maillog.read_text("utf-8", "replace") if self.maillog.exists() else ""
+        return self.maillog.text()
 
     def log_tail(self) -> str:
         return tail(self.log_text())
@@ -266,7 +267,8 @@ class PostfixInstance:
 
     def wait_until_finished(self, queue_id: str) -> None:
         """Returns when Postfix has done with every recipient of a mail and removed it from its queue."""
-        self.wait_for_log(rf"{re.escape(queue_id)}: removed")
+        end = f"{queue_id}: removed"
+        wait_for(lambda: end in self.log_text(), f"{end!r} in the maillog", log=self.log_tail)
 
     def deliveries(self, token: str, at_least: int = 1) -> list[Delivery]:
         """The mails in the sink that carry this token, by recipient; waits until there are as many as said."""
@@ -291,12 +293,12 @@ class PostfixInstance:
 
     def _index_inbox(self) -> None:
         with suppress(FileNotFoundError):
-            for path in (self.inbox / "new").iterdir():
-                if path not in self._indexed:
-                    self._indexed.add(path)
-                    found = re.search(rb"^" + TOKEN_HEADER + rb": *(\S+)$", path.read_bytes(), re.M | re.I)
-                    if found:
-                        self._by_token.setdefault(found.group(1).decode(), []).append(path)
+            for name in set(os.listdir(self.inbox)) - self._indexed:
+                self._indexed.add(name)
+                path = self.inbox / name
+                found = re.search(rb"^" + TOKEN_HEADER + rb": *(\S+)$", path.read_bytes(), re.M | re.I)
+                if found:
+                    self._by_token.setdefault(found.group(1).decode(), []).append(path)
 
     def held(self) -> list[str]:
         """The queue ids in the hold queue."""

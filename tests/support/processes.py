@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 UNPRIVILEGED_USER = "nobody"
 UNPRIVILEGED_GROUP = "nogroup"
-POLL_INTERVAL_S = 0.01
+POLL_INTERVAL_S = 0.005
 OPTNEG = bytes.fromhex("0000000d4f00000006000001ff001fffff")  # version 6, every action, every step: what Postfix offers
 QUIT = bytes.fromhex("0000000151")
 PORTS_BELOW_EPHEMERAL = range(20000, 32000)  # an outgoing connection never takes one of these between choice and bind
@@ -80,6 +80,24 @@ def free_port() -> int:
 def tail(text: str, lines: int = 40) -> str:
     """The last lines of a log, for a failure message."""
     return "\n".join(text.splitlines()[-lines:])
+
+
+class LogFile:
+    """A log that grows while it is read: each look reads only what is new."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._text = ""
+        self._read_bytes = 0
+
+    def text(self) -> str:
+        """Everything so far; empty while there is no file."""
+        with suppress(FileNotFoundError), open(self.path, "rb") as file:
+            file.seek(self._read_bytes)
+            new = file.read()
+            self._read_bytes += len(new)
+            self._text += new.decode("utf-8", "replace")
+        return self._text
 
 
 def connect_to(spec: str, timeout_s: float = 2.0) -> socket.socket:

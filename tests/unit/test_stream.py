@@ -62,8 +62,12 @@ class Pair:
 
 
 def tcp_pair() -> tuple[socket.socket, socket.socket]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(1)
         ours = socket.create_connection(listener.getsockname())
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
         return ours, listener.accept()[0]
 
 
@@ -309,8 +313,7 @@ def test_a_peer_that_does_not_read_ends_a_write_whose_deadline_is_over(unix_pair
 def test_a_write_to_a_peer_that_is_gone_is_refused(pair: Pair) -> None:
     pair.peer.close()
     with pytest.raises(PeerClosed):
-        for _ in range(100):
-            pair.stream.write([BODY], late())
+        pair.stream.write([BODY] * 100, late())
 
 
 def test_what_a_peer_said_before_it_went_is_read_after_a_write_failed(unix_pair: Pair) -> None:
@@ -352,6 +355,27 @@ def test_a_peer_that_says_all_it_has_to_say_can_still_be_written_to(unix_pair: P
     assert unix_pair.stream.read(late()) == ABORT
     with pytest.raises(PeerClosed):
         unix_pair.stream.read(late())
+
+
+class CountingStream(FrameStream):
+    """Counts how often it is read from."""
+
+    reads = 0
+
+    def _receive(self) -> bytes:
+        self.reads += 1
+        return super()._receive()
+
+
+def test_the_end_of_what_a_peer_says_is_found_once_while_a_write_waits() -> None:
+    ours, peer = socket.socketpair()
+    peer.shutdown(socket.SHUT_WR)
+    stream = CountingStream(ours, LIMIT)
+    with pytest.raises(PeerTimeout):
+        stream.write([BODY] * 100, soon())
+    assert stream.reads == 1
+    stream.close()
+    peer.close()
 
 
 def test_a_peer_that_sends_rubbish_instead_of_reading_ends_a_write(unix_pair: Pair) -> None:
@@ -495,10 +519,12 @@ def test_a_unix_socket_whose_backlog_has_room_again_is_connected(tmp_path: Path)
         listener.bind(path)
         listener.listen(0)
         first.connect(path)
-        relief = threading.Timer(0.05, lambda: listener.accept()[0].close())
+        accepted: list[socket.socket] = []
+        relief = threading.Timer(0.05, lambda: accepted.append(listener.accept()[0]))
         relief.start()
         connect(Endpoint("unix", path=path), late(), LIMIT).close()
         relief.join()
+        accepted[0].close()
 
 
 def test_a_connection_whose_deadline_is_over_is_not_tried(tmp_path: Path) -> None:

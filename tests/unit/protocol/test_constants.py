@@ -1,4 +1,4 @@
-"""The numbers of the wire, written out once more, and compared with libmilter's own headers where they are installed."""
+"""The numbers of the wire, written out once more, and compared with libmilter's headers where they are installed."""
 
 from __future__ import annotations
 

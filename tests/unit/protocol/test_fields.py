@@ -14,7 +14,7 @@ def test_one_string_loses_its_nul() -> None:
 
 @pytest.mark.parametrize("payload", [b"", b"mx", b"mx\0mx", b"mx\0\0", b"\0\0"])
 def test_what_is_not_exactly_one_string_is_refused(payload: bytes) -> None:
-    with pytest.raises(RemoteProtocolError, match="^helo: "):
+    with pytest.raises(RemoteProtocolError, match=r"^helo: "):
         one_string(payload, "helo")
 
 
@@ -27,7 +27,7 @@ def test_strings_come_without_their_nuls(payload: bytes, parts: list[bytes]) -> 
 
 @pytest.mark.parametrize("payload", [b"", b"a", b"a\0b"])
 def test_strings_without_the_last_nul_are_refused(payload: bytes) -> None:
-    with pytest.raises(RemoteProtocolError, match="^mail: the last string is not terminated"):
+    with pytest.raises(RemoteProtocolError, match=r"^mail: the last string is not terminated"):
         strings(payload, "mail")
 
 

@@ -141,6 +141,6 @@ def test_macro_lists_of_children_are_merged(wanted: list[Lists | None], merged: 
 
 
 def test_a_merged_list_fits_what_sendmail_keeps_of_a_stage() -> None:
-    merged = merge_macro_lists([{stage: (b"{one}", b"{two}") for stage in MacroStage}, None])
+    merged = merge_macro_lists([dict.fromkeys(MacroStage, (b"{one}", b"{two}")), None])
     assert set(merged) == set(MacroStage)
     assert max(map(len, merged.values())) <= 50

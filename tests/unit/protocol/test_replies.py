@@ -55,7 +55,7 @@ def test_half_a_frame_is_our_own_fault() -> None:
 
 
 def test_each_edit_needs_its_action() -> None:
-    assert NEEDED_ACTION == {
+    needed = {
         AddHeader: ActionFlag.SMFIF_ADDHDRS,
         InsHeader: ActionFlag.SMFIF_ADDHDRS,
         ChgHeader: ActionFlag.SMFIF_CHGHDRS,
@@ -66,6 +66,7 @@ def test_each_edit_needs_its_action() -> None:
         ReplBody: ActionFlag.SMFIF_CHGBODY,
         Quarantine: ActionFlag.SMFIF_QUARANTINE,
     }
+    assert needed == NEEDED_ACTION
 
 
 @pytest.mark.parametrize(("text", "is_permanent"), [(b"550 no", True), (b"500", True), (b"450 no", False)])

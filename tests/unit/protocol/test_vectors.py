@@ -92,8 +92,8 @@ def test_all_packets_in_a_row_come_out_in_their_order(packet_bytes: int) -> None
     frames = [vector.frame for vector in ALL if packet_bytes > 100 or len(vector.frame) < 200]
     sent = b"".join(frames)
     buffer = FrameBuffer(LENGTH_MAX)
-    received = [frame for at in range(0, len(sent), packet_bytes) for frame in buffer.feed(sent[at : at + packet_bytes])]
-    assert received == frames
+    pieces = [sent[at : at + packet_bytes] for at in range(0, len(sent), packet_bytes)]
+    assert [frame for piece in pieces for frame in buffer.feed(piece)] == frames
 
 
 def test_all_packets_in_a_row_split_into_themselves() -> None:
