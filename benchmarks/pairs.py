@@ -85,9 +85,9 @@ class Bench:
         """The children, a manager for each managed way, and a port for every way."""
         children = [self.child(kind, number) for number in range(count)]
         with ExitStack() as stack:
-            managers = {
-                way: stack.enter_context(self._manager(way, children)) for way in ways if way in MANAGED_WAYS
-            }
+            managers = {way: stack.enter_context(self._manager(way, children)) for way in ways if way in MANAGED_WAYS}
+            for manager in managers.values():
+                await_workers(manager)
             milters = {way: [as_postfix_writes(manager.spec)] for way, manager in managers.items()}
             milters[DIRECT] = [as_postfix_writes(child.spec) for child in children]
             loaded = [way for way in ways if way != NONE]
@@ -156,7 +156,8 @@ class Setting:
     def measure(self, case: Case, round_s: float, rounds: int) -> CaseRuns:
         """By way, the runs of all rounds. A first run of each way, which does not count, says how many messages."""
         ways = [way for way in case.ways if way in self._ports]
-        firsts = [self._one_run(case, way, max(2 * case.sessions, 10)) for way in ways if way != NONE]
+        least = messages_for(case, 0.0, 1.0)
+        firsts = [self._one_run(case, way, least) for way in ways if way != NONE]
         messages = messages_for(case, round_s, sum(run.each_ms for run in firsts) / len(firsts))
         runs: CaseRuns = {way: [] for way in ways}
         for number in range(rounds):
@@ -206,6 +207,11 @@ class Setting:
             if seen != due:
                 log = self._managers[way].log_tail() if way in self._managers else self._bench.postfix.log_tail()
                 raise HarnessError(f"{way}: {child.name} saw {seen} messages of {due}\n{log}")
+
+
+def await_workers(manager: Manager) -> None:
+    """Returns when all workers are there: the manager serves as soon as the first is."""
+    wait_for(lambda: len(manager.worker_pids()) >= manager.n_workers, "all workers", 60.0, manager.log_tail)
 
 
 def known_keys() -> set[str]:

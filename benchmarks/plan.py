@@ -188,11 +188,11 @@ def available_ways(ways: Iterable[str], known_keys: Iterable[str]) -> list[str]:
 
 
 def messages_for(case: Case, round_s: float, each_ms: float) -> int:
-    """How many messages take about round_s at each_ms apiece: at least two per session, and no more than 5,000.
+    """How many messages take about round_s at each_ms apiece: at least two per session and ten, at most 5,000.
 
     Slow children take a second per message, so one per session has to do there.
     """
-    least = case.sessions * (1 if case.kind == "slow" else 2)
+    least = case.sessions if case.kind == "slow" else max(2 * case.sessions, 10)
     return max(least, min(5000, round(round_s * 1000 / max(each_ms, 0.01))))
 
 

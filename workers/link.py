@@ -74,8 +74,11 @@ class ChildLink:
         return link
 
     def send(self, frames: Sequence[bytes]) -> None:
-        """Write frames within the writing timeout. Raises ChildError."""
+        """Write frames within the writing timeout. Raises ChildError, also for a reply that nobody asked for."""
         with _translated():
+            while self._stream.has_frame():
+                if not isinstance(decode_reply(self._stream.read(None)), Progress):
+                    raise RemoteProtocolError("a reply that nobody asked for")
             self._stream.write(frames, time.monotonic() + self._settings.writing_timeout_s)
 
     def reply(self, timeout_s: float, limit: float | None = None) -> ReplyMessage:

@@ -6,6 +6,8 @@ and renews the workers if that changes what they negotiate, as workers remember 
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -64,7 +66,11 @@ class Rig:
     def child_keys(self, **changed: Mapping[str, str]) -> dict[str, ChildKeys]:
         """The sections of all children for ``Manager.write_config``."""
         return {
-            name: {"connection_spec": str(self.children[name].endpoint), **self._keys.get(name, {}), **changed.get(name, {})}
+            name: {
+                "connection_spec": str(self.children[name].endpoint),
+                **self._keys.get(name, {}),
+                **changed.get(name, {}),
+            }
             for name in self.names
         }
 
@@ -72,13 +78,17 @@ class Rig:
         return self.children[name]
 
     def __enter__(self) -> Rig:
+        self.start()
+        return self
+
+    def start(self) -> None:
+        """What ``with`` does first; ``__exit__`` ends it."""
         with ExitStack() as held:
-            for child in self.children.values():
-                held.callback(lambda child=child: child.stop())
+            for name, child in self.children.items():
+                held.callback(lambda name=name: self.children[name].stop())
                 child.__enter__()
             held.enter_context(self.manager)
             self._held = held.pop_all()
-        return self
 
     def __exit__(self, *exc_info: object) -> None:
         self._held.__exit__(*exc_info)
@@ -111,6 +121,19 @@ class Rig:
         assert len(self.children[name].sessions) == 1, f"{name} was connected more than once"
         assert session.violations == [], f"{name} was spoken to as no milter likes it"
         return session
+
+    @contextmanager
+    def down(self, name: str, leaves_socket: bool) -> Iterator[None]:
+        """A child is not there: its socket is gone, or nobody listens on it. It is a new one afterwards."""
+        self.wait_for_ends()
+        endpoint = self.children[name].endpoint
+        self.children[name].stop()
+        with socket.socket(socket.AF_UNIX) as dead:
+            if leaves_socket:
+                dead.bind(endpoint.path)
+                os.chmod(endpoint.path, 0o666)
+            yield
+        self.children[name] = MilterPeer(endpoint, self.children[name].behaviour, mode=0o666).__enter__()
 
     # The MTA
 

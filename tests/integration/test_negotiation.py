@@ -267,9 +267,7 @@ def test_each_side_sees_header_values_in_its_own_way(trio: Rig, mta_has_it: bool
 def test_a_value_that_a_child_without_leading_space_writes_has_one_space_in_the_end(
     trio: Rig, steps: int, edit: AddHeader | InsHeader | ChgHeader
 ) -> None:
-    trio.behave(
-        c1=turns(Command.SMFIC_BODYEOB, [edit, Continue()]), c2=Behaviour(steps=ProtocolFlag.SMFIP_HDR_LEADSPC)
-    )
+    trio.behave(c1=turns(Command.SMFIC_BODYEOB, [edit, Continue()]), c2=Behaviour(steps=ProtocolFlag.SMFIP_HDR_LEADSPC))
     with trio.session(offered=offer(steps=steps)) as session:
         changed = session.deliver(Message()).message
     assert (edit.name, b" new") in changed.headers

@@ -358,7 +358,12 @@ def test_envelope_bytes_and_parameters_reach_every_child_unchanged(trio: Rig) ->
 
 @pytest.mark.parametrize(
     "connect",
-    [Connect(b"localhost", ord("L"), 0, b"/run/x"), Connect(b""), Connect(b"x", ord("U")), Connect(b"x", ord("4"), 0, b"")],
+    [
+        Connect(b"localhost", ord("L"), 0, b"/run/x"),
+        Connect(b""),
+        Connect(b"x", ord("U")),
+        Connect(b"x", ord("4"), 0, b""),
+    ],
     ids=["unix", "nothing", "unknown", "no address"],
 )
 def test_every_kind_of_address_reaches_the_children(trio: Rig, connect: Connect) -> None:
@@ -600,9 +605,7 @@ EVALUATED = {"r": Reject(), "t": TempFail(), "d": Discard(), "y": NO_USER, "a": 
 @pytest.mark.parametrize("verdict", EVALUATED.values(), ids=EVALUATED)
 @pytest.mark.parametrize("stage", ["connect", "helo", *STAGES])
 def test_a_verdict_of_an_evaluated_child_never_counts(evaluating: Rig, stage: str, verdict: Action) -> None:
-    evaluating.behave(
-        c1=marking("c1"), c2=Behaviour(at=at_stages(**{stage: verdict})), c3=marking("c3")
-    )
+    evaluating.behave(c1=marking("c1"), c2=Behaviour(at=at_stages(**{stage: verdict})), c3=marking("c3"))
     for outcome in evaluating.deliver(numbered(1), numbered(2)):
         assert (outcome.status, outcome.refused) == (Status.ACCEPT, ())
         assert [name for name, _ in outcome.message.headers] == [b"Subject", b"X-c1", b"X-c3"]

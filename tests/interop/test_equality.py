@@ -235,6 +235,34 @@ def test_children_that_negotiate_differently_see_and_do_the_same(lab: Lab, names
     assert_same(lab, names, {"headers": headers, "asks": [f"{name}: {edit}" for name in names for edit in edits]})
 
 
+@pytest.mark.parametrize(
+    "names", [("content", "pymilter"), ("envelope", "content"), ("content", "no_data", "envelope"), ("content",)]
+)
+def test_children_that_decline_steps_see_and_do_the_same(lab: Lab, names: Sequence[str]) -> None:
+    edits = ["insert-header 0 X-A a", "change-header X-Rep 2 p2", "delete-header X-Rep 1", "replace-body new"]
+    mails = [
+        {"headers": REPEATED, "asks": [f"{name}: {edit}" for name in names for edit in edits]},
+        {"asks": ["content: reject@header"]},
+        {"recipients": ["envelope-reject@example.test", "no_data-reject@example.test", "u@example.test"]},
+        {"sender": "envelope-reject@sender.test"},
+        {"asks": ["content: tempfail"]},
+        {"body": b"0123456789abcdef\r\n" * 10000, "asks": ["content: skip@body"]},
+        {},
+    ]
+    assert_same(lab, names, *mails)
+
+
+def test_a_child_with_macro_lists_of_its_own_takes_none_from_the_others(lab: Lab) -> None:
+    """Behind the manager a child may be told macros that only another one asked for, but never fewer than directly."""
+    names = ("picky", "pymilter")
+    directly, managed = (outcome_of(lab, via, names, [new_mail()]).told for via in (DIRECT, MANAGER))
+    for (name, events), (_, managed_events) in zip(directly, managed):
+        for event, managed_event in zip(events, managed_events):
+            missing = event["macros"].items() - managed_event["macros"].items()
+            assert not missing, f"{name} at {event['event']}"
+    assert [len(events) for _, events in managed] == [len(events) for _, events in directly]
+
+
 MAILS = {
     "plain": {},
     "empty body": {"body": b""},

@@ -7,7 +7,7 @@ listed directly or behind a manager? Components start when first asked for and a
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +52,8 @@ class Lab:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
+        for daemon in self.daemons:
+            daemon.terminate()  # libmilter takes its seconds while the rest is stopped
         try:
             self._kept.close()
         finally:
@@ -139,31 +141,37 @@ class Lab:
         via: str,
         specs: Mapping[str, str],
         fallback: str = "temporary-failure",
-        timeout_s: int | None = None,
+        hurried: Sequence[str] = (),
         on_tcp: bool = False,
         **postfix_settings: str,
     ) -> Iterator[Route]:
         """A port where children of these specs see the mail; a manager behind it ends with the context.
 
-        fallback and timeout_s (for connecting, each answer, and the end of the message) are each child's. Both ways
-        mean the same: milter_default_action and the milter timeouts of Postfix there, the child's own keys here.
-        on_tcp is for the manager's own socket; postfix_settings are further parameters of the port.
+        fallback is what each of them counts as when it fails; the hurried have one second for everything. Both ways
+        mean the same: Postfix's own settings per milter there, the child's keys here. on_tcp is for the manager's
+        socket; postfix_settings are further parameters of the port.
         """
         if via == DIRECT:
-            settings = {"milter_default_action": POSTFIX_ACTIONS[fallback], **postfix_settings}
-            if timeout_s is not None:
-                settings.update(milter_command_timeout=f"{timeout_s}s", milter_content_timeout=f"{timeout_s}s")
-            yield Route(self.postfix.add_port([as_postfix_writes(spec) for spec in specs.values()], **settings))
+            milters = [postfix_milter(spec, fallback, name in hurried) for name, spec in specs.items()]
+            yield Route(self.postfix.add_port(milters, **postfix_settings))
         else:
-            keys = {
-                "fallback_status": fallback,
-                **({} if timeout_s is None else dict.fromkeys(TIMEOUTS, str(timeout_s))),
-            }
-            children = {name: {"connection_spec": spec, **keys} for name, spec in specs.items()}
             spec = f"inet:{free_port()}@127.0.0.1" if on_tcp else ""
+            children = {name: child_keys(spec, fallback, name in hurried) for name, spec in specs.items()}
             self.managers.append(Manager(self.subdirectory("manager"), children, spec=spec))
             with self.managers[-1] as manager:
                 yield Route(self.postfix.add_port([as_postfix_writes(manager.spec)], **postfix_settings), manager)
+
+
+def child_keys(spec: str, fallback: str, is_hurried: bool) -> dict[str, str]:
+    """The section of a child in the manager's configuration."""
+    timeouts = dict.fromkeys(TIMEOUTS, "1") if is_hurried else {}
+    return {"connection_spec": spec, "fallback_status": fallback, **timeouts}
+
+
+def postfix_milter(spec: str, fallback: str, is_hurried: bool) -> str:
+    """The same child as an entry of smtpd_milters."""
+    timeouts = ", connect_timeout=1s, command_timeout=1s, content_timeout=1s" if is_hurried else ""
+    return f"{{ {as_postfix_writes(spec)}, default_action={POSTFIX_ACTIONS[fallback]}{timeouts} }}"
 
 
 def as_postfix_writes(spec: str) -> str:
@@ -185,8 +193,13 @@ def make_clamav(lab: Lab, name: str) -> ClamavMilter:
     return ClamavMilter(lab.subdirectory(name), clamd)
 
 
-def pymilter_factory(header: str, **options: bool) -> Callable[[Lab, str], MilterDaemon]:
-    return lambda lab, name: PymilterChild(lab.subdirectory(name), name, header, **options)
+def pymilter_factory(header: str, *options: str, on_tcp: bool = False) -> Callable[[Lab, str], MilterDaemon]:
+    return lambda lab, name: PymilterChild(lab.subdirectory(name), name, header, options, on_tcp)
+
+
+def declining(*callbacks: str) -> list[str]:
+    """The options of a pymilter child that negotiates these steps away."""
+    return [f"--decline={callback}" for callback in callbacks]
 
 
 CHILDREN: Mapping[str, Callable[[Lab, str], MilterDaemon]] = {
@@ -195,8 +208,14 @@ CHILDREN: Mapping[str, Callable[[Lab, str], MilterDaemon]] = {
     "clamav": make_clamav,
     "pymilter": pymilter_factory("X-Py-Milter"),
     "second": pymilter_factory("X-Py-Second"),
-    "spaced": pymilter_factory("X-Py-Spaced", leading_space=True),
-    "silent": pymilter_factory("X-Py-Silent", no_reply=True),
+    "spaced": pymilter_factory("X-Py-Spaced", "--leading-space"),
+    "silent": pymilter_factory("X-Py-Silent", "--no-reply"),
+    "picky": pymilter_factory("X-Py-Picky", "--own-macros"),
+    "content": pymilter_factory(
+        "X-Py-Content", *declining("connect", "hello", "envfrom", "envrcpt", "data", "eoh", "unknown")
+    ),
+    "envelope": pymilter_factory("X-Py-Envelope", *declining("header", "eoh", "body", "data", "unknown")),
+    "no_data": pymilter_factory("X-Py-No-Data", *declining("data")),
     "tcp": pymilter_factory("X-Py-Tcp", on_tcp=True),
 }
 

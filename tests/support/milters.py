@@ -82,7 +82,7 @@ class Opendkim(MilterDaemon):
 
     def public_key_record(self) -> bytes:
         """The TXT record that a verifier finds in the DNS under SELECTOR._domainkey.DOMAIN."""
-        command = ["openssl", "rsa", "-in", self.directory / "key.private", "-pubout", "-outform", "DER"]
+        command = ["openssl", "rsa", "-in", f"{self.directory}/key.private", "-pubout", "-outform", "DER"]
         public_key = subprocess.run(command, check=True, capture_output=True).stdout
         return b"v=DKIM1; k=rsa; p=" + base64.b64encode(public_key)
 
@@ -194,8 +194,8 @@ class ClamavMilter(MilterDaemon):
 class PymilterChild(MilterDaemon):
     """``pymilter_child.py`` under Debian's Python: does what the mail asks for and writes down what it sees.
 
-    name is what mails call it by (letters, digits, underscore), header the header that it adds;
-    leading_space and no_reply change what it negotiates; on_tcp makes it listen on a loopback port.
+    name is what mails call it by (letters, digits, underscore), header the header that it adds; options are further
+    ones of the script, which change what it negotiates; on_tcp makes it listen on a loopback port.
     """
 
     binary = "/usr/bin/python3"
@@ -206,15 +206,14 @@ class PymilterChild(MilterDaemon):
         directory: Path,
         name: str = "pymilter",
         header: str = "X-Py-Milter",
-        leading_space: bool = False,
-        no_reply: bool = False,
+        options: Sequence[str] = (),
         on_tcp: bool = False,
     ) -> None:
         super().__init__(directory)
         self._spec = f"inet:{free_port()}@127.0.0.1" if on_tcp else f"unix:{self.socket}"
         self.asked_as = name
         self.header = header
-        self.options = (["--leading-space"] if leading_space else []) + (["--no-reply"] if no_reply else [])
+        self.options = list(options)
         self.events_file = directory / "events"
         self._events: list[Event] = []
         self._read_bytes = 0

@@ -1,7 +1,7 @@
-"""How an MTA itself applies header edits, as plainly as possible: what the edits of ``workers.message`` are measured by.
+"""How an MTA applies header edits, as plainly as possible: what the edits of ``workers.message`` are measured by.
 
-Postfix: cleanup_milter.c of 3.7.11, and seen with it (older ones, up to 3.5.23, 3.6.13, 3.7.9 and 3.8.4, skip the topmost
-header instead of their own Received in a change). Sendmail: milter.c and headers.c of 8.14 and later, with the two
+Postfix: cleanup_milter.c of 3.7.11, and seen with it (up to 3.5.23, 3.6.13, 3.7.9 and 3.8.4 it skips the topmost header
+instead of its own Received in a change). Sendmail: milter.c and headers.c of 8.14 and later, with the two
 headers of its own that are always there; what it would do with defaults of its own (Date, From, Message-Id) where the
 message has none is left out, and so is that it may fill a deleted header's place again. PURE.
 """

@@ -23,19 +23,26 @@ import threading
 
 import Milter
 
-MACROS = (
-    *("i", "j", "v", "_", "{daemon_name}", "{mail_addr}", "{mail_host}", "{mail_mailer}"),
-    *(
+MACROS = tuple(
+    [
+        "i",
+        "j",
+        "v",
+        "_",
+        "{daemon_name}",
+        "{client_addr}",
+        "{client_name}",
+        "{client_ptr}",
+        "{mail_addr}",
+        "{mail_host}",
+        "{mail_mailer}",
         "{rcpt_addr}",
         "{rcpt_host}",
         "{rcpt_mailer}",
         "{auth_authen}",
         "{auth_type}",
         "{tls_version}",
-        "{client_addr}",
-        "{client_name}",
-        "{client_ptr}",
-    ),
+    ]
 )
 ASKING_HEADERS = ("subject", "x-ask")
 
@@ -60,10 +67,15 @@ class Asked(Milter.Base):
     def __init__(self) -> None:
         self.session = Milter.uniqueID()
         self.transactions = 0
+        self.begin_mail()
+
+    def begin_mail(self) -> None:
+        """Forget the mail before."""
         self.asked: list[str] = []
+        self.data_verdict = ""
         self.body_digest = hashlib.sha256()
         self.body_bytes = 0
-        self.data_verdict = None
+        self.has_ended = False
 
     def record(self, event: str, **facts: object) -> None:
         macros = {name: self.getsymval(name) for name in MACROS}
@@ -102,6 +114,7 @@ class Asked(Milter.Base):
         for action in self.asked:
             word, at, where = action.partition("@")
             if at and where == stage:
+                self.has_ended = word != "skip"
                 return self.verdict(word)
         return Milter.CONTINUE
 
@@ -119,9 +132,7 @@ class Asked(Milter.Base):
     @Milter.decode("bytes")
     def envfrom(self, sender: bytes, *parameters: bytes) -> int:
         self.transactions += 1
-        self.asked = []
-        self.body_digest = hashlib.sha256()
-        self.body_bytes = 0
+        self.begin_mail()
         self.record("mail", sender=text(sender), parameters=[text(value) for value in parameters])
         self.data_verdict = self.addressed(text(sender), "data-")
         return self.verdict("" if self.data_verdict else self.addressed(text(sender)))
@@ -133,10 +144,13 @@ class Asked(Milter.Base):
 
     def data(self) -> int:
         self.record("data")
-        return self.verdict(self.data_verdict or "")
+        return self.verdict(self.data_verdict)
 
     @Milter.decode("bytes")
     def header(self, name: str, value: bytes) -> int:
+        if self.has_ended:  # a child that declined MAIL is not told where the next mail begins
+            self.transactions += 1
+            self.begin_mail()
         self.record("header", name=text(name), value=text(value))
         if text(name).lower() in ASKING_HEADERS:
             asks = re.findall(rb"\[(\w+): ([^\]]*)\]", value)
@@ -158,6 +172,7 @@ class Asked(Milter.Base):
         return Milter.CONTINUE
 
     def eom(self) -> int:
+        self.has_ended = True
         self.record("eom", body_bytes=self.body_bytes, body_sha256=self.body_digest.hexdigest())
         queue_id = self.getsymval("i")
         self.addheader(self.options.header, f"{self.options.name} queue-id={queue_id}")
@@ -170,6 +185,7 @@ class Asked(Milter.Base):
         return Milter.CONTINUE
 
     def abort(self) -> int:
+        self.has_ended = True
         self.record("abort")
         return Milter.CONTINUE
 
@@ -221,14 +237,20 @@ def main() -> None:
     parser.add_argument("--name", default="pymilter", help="this child's name in asks and in its texts")
     parser.add_argument("--header", default="X-Py-Milter", help="the header that it adds")
     parser.add_argument("--leading-space", action="store_true", help="negotiate header values with their leading space")
-    parser.add_argument(
-        "--no-reply", action="store_true", help="negotiate headers, end of headers and body without reply"
-    )
+    parser.add_argument("--no-reply", action="store_true", help="negotiate that the content needs no reply")
+    parser.add_argument("--decline", action="append", default=[], help="a callback's name: negotiate that step away")
+    parser.add_argument("--own-macros", action="store_true", help="negotiate macro lists of its own")
     Asked.options = parser.parse_args()
     Asked.events = os.open(Asked.options.events, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     if Asked.options.no_reply:
         for name in ("header", "eoh", "body"):
             setattr(Asked, name, Milter.noreply(getattr(Asked, name)))
+    for name in Asked.options.decline:
+        setattr(Asked, name, Milter.nocallback(getattr(Milter.Base, name)))
+    if Asked.options.own_macros:
+        Asked.connect = Milter.symlist("j", "{client_addr}")(Asked.connect)
+        Asked.envfrom = Milter.symlist("i", "{mail_addr}")(Asked.envfrom)
+        Asked.envrcpt = Milter.symlist("{rcpt_addr}", "{client_name}")(Asked.envrcpt)
     if Asked.options.leading_space:
         Milter.header_leading_space(Asked)
     Milter.factory = Asked

@@ -1,4 +1,4 @@
-"""Edits of several children, told to the MTA as those of one: against models of what the MTAs do (tests/support/model)."""
+"""Edits of several children, told to the MTA as those of one: against models of the MTAs (tests/support/model.py)."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from mmgr.protocol.commands import Body, encode_command
 from mmgr.protocol.framing import PAYLOAD
 from workers.spool import BodySpool, SpoolError
 
-often = settings(max_examples=60, deadline=None)
+often = settings(max_examples=30, deadline=None)
 chunks = st.lists(st.binary(min_size=1, max_size=40), max_size=12)
 
 
