@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from mmgr.config.model import Config
+from mmgr.config.model import Config, FallbackStatus
 from mmgr.errors import PeerClosed, PeerTimeout, PeerTruncated
 from mmgr.log import shown
 from mmgr.protocol.commands import CommandMessage, Connect, Header, decode_command
@@ -21,7 +21,7 @@ from mmgr.protocol.options import OptionNegotiation
 from mmgr.protocol.replies import Accept, Discard, TempFail, Verdict
 from mmgr.protocol.states import IN_TRANSACTION, State, next_state
 from mmgr.stream import FrameStream
-from workers import dispatch
+from workers import dispatch, judging
 from workers.child import Child, Surroundings
 from workers.dispatch import Decision
 from workers.message import Message
@@ -159,6 +159,7 @@ class Session:
             patience=self._mta.be_patient,
             tell_wait=self._report.waiting,
             make_body=self._make_body,
+            limit=self._mta.limit,
             mta_has_leading_space=self._mta.has_leading_space,
         )
         self._children = [Child(settings, around) for settings in self._config.enabled_children]
@@ -266,27 +267,26 @@ class Session:
             transaction.message.body.add_payload(frame[PAYLOAD:])
             decision = self._standing or self._judge(transaction)
             verdict, transaction.decided_by = decision or (self._let_pass(), "")
-            edits = [] if decision else transaction.message.edit_frames()
+            transaction.edits = 0 if decision else transaction.message.count_edits()
+            self._mta.tell(verdict, () if decision else transaction.message.edit_frames())
         except SpoolError as error:
-            verdict, edits = self._without_body(error), []
-        transaction.edits = len(edits)
-        self._mta.tell(verdict, edits)
+            verdict = self._without_body(error, transaction)
+            self._mta.tell(verdict)
         is_held = transaction.message.quarantine_reasons and not is_deciding(verdict)
         self._end_transaction("quarantine" if is_held else verdict_name(ACCEPT if verdict is CONTINUE else verdict))
 
     def _judge(self, transaction: Transaction) -> Decision | None:
-        """Each child in turn gets the message as edited so far; the first that decides ends it. Raises SpoolError."""
+        """Each child gets the message as edited so far; the first that decides ends it. Raises SpoolError, MtaLost."""
         if transaction.spool_failure is not None:
             raise transaction.spool_failure
-        for child in self._children:
-            outcome = child.judge(transaction.message)
-            if is_deciding(outcome.verdict):
-                return Decision(outcome.verdict, child.name)
-            transaction.message.apply(outcome.edits, outcome.new_body)
-        return None
+        return judging.judge(self._children, transaction.message, self._mta.be_patient)
 
-    def _without_body(self, error: SpoolError) -> Verdict:
+    def _without_body(self, error: SpoolError, transaction: Transaction) -> Verdict:
+        """The manager's own fallback; but never let a message pass of which edits may be half made."""
         status = self._config.manager.fallback_status
+        if transaction.edits:
+            status = FallbackStatus.TEMPORARY_FAILURE
+            transaction.edits = 0
         self._events.spool_failed(error, status)
         return fallback(status, Command.SMFIC_BODYEOB)
 
