@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from mmgr.protocol.commands import BodyEob, Eoh, encode_command
-from mmgr.protocol.constants import Command, ProtocolFlag
+from mmgr.protocol.constants import Command
 from mmgr.protocol.options import OptionNegotiation
 from workers.message import Message
 
@@ -63,12 +63,12 @@ class Content:
     def pipelined(self) -> Iterator[Block]:
         """Headers with end of headers, then body with end of message; the latter in several if it is large.
 
-        A child that may skip the rest of a body is asked after its first piece, before much is sent in vain.
+        The rest of a large body waits for the reply to its first piece: a child that skips it has not been sent it then.
         """
         yield _joined([*self._header_pieces(), self._end_of_headers()], True)
         gathered: list[Piece] = []
         size = 0
-        asks_first = bool(self._options.steps & ProtocolFlag.SMFIP_SKIP)
+        asks_first = True
         for piece in self._body_pieces():
             if gathered and (asks_first or size >= BLOCK_BYTES):
                 yield _joined(gathered, asks_first)

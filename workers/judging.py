@@ -26,7 +26,6 @@ def judge(children: Sequence[Child], message: Message, patience: Callable[[], No
     Blocks. Raises SpoolError if the body can't be read back, and whatever patience raises.
     """
     for group in _groups(children):
-        message.headers.begin_group()
         _work(group, message, patience)
         decision = _apply(group, message)
         if decision is not None:
@@ -86,8 +85,8 @@ def _apply(group: list[Child], message: Message) -> Decision | None:
                 if other.new_body is not None:
                     other.new_body.close()
             return Decision(outcome.verdict, child.name)
-    for _, outcome in outcomes:
-        message.apply(outcome.edits, outcome.new_body)
+    for child, outcome in outcomes:
+        message.apply(outcome.edits, outcome.new_body, starts_group=child is group[-1])
     return None
 
 

@@ -98,13 +98,14 @@ class HeaderList:
         """A header as the MTA sent it."""
         self._fields.append(HeaderField(header.name, header.value, frame))
 
-    def begin_group(self) -> None:
-        """The children that follow, up to the next call, all were shown the headers as they are now."""
-        self._group = self._child
+    def next_child(self, starts_group: bool = True) -> None:
+        """The edits that follow come from another child, which does not see what was deleted before it.
 
-    def next_child(self) -> None:
-        """The edits that follow come from another child, which does not see what was deleted before it."""
+        starts_group False: it was shown the same headers as the child before, without any of that one's edits.
+        """
         self._child += 1
+        if starts_group:
+            self._group = self._child
 
     def add(self, edit: AddHeader) -> Edit:
         """At the end; for Sendmail ahead of the first of that name."""
@@ -190,9 +191,10 @@ class Message:
         self.edits: list[Edit] = []
         self.quarantine_reasons: list[bytes] = []
 
-    def apply(self, edits: Iterable[Edit], new_body: Body | None) -> None:
+    def apply(self, edits: Iterable[Edit], new_body: Body | None, starts_group: bool = True) -> None:
         """All edits of one child whose verdict lets the message pass, in the order made; new_body None keeps the old.
 
+        starts_group False: the next child was given the message without these edits, at the same time as this one.
         Never fails: what can be wrong with an edit was found by ``check_edit`` when it came.
         """
         for edit in edits:
@@ -212,7 +214,7 @@ class Message:
             self.body.close()
             self.body = new_body
             self.is_body_replaced = True
-        self.headers.next_child()
+        self.headers.next_child(starts_group)
 
     def quarantine(self) -> Quarantine | None:
         """The one request to hold the message, all reasons in it; None if nobody asked."""
