@@ -63,7 +63,7 @@ class Content:
     def pipelined(self) -> Iterator[Block]:
         """Headers with end of headers, then body with end of message; the latter in several if it is large.
 
-        The rest of a large body waits for the reply to its first piece: a child that skips it has not been sent it then.
+        The rest of a large body waits for the reply to its first piece, as a child may want to skip it.
         """
         yield _joined([*self._header_pieces(), self._end_of_headers()], True)
         gathered: list[Piece] = []

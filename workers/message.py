@@ -134,7 +134,7 @@ class HeaderList:
             if edit.value:
                 self.add(AddHeader(edit.name, edit.value))
             index = max(wanted, 1 + sum(map(self._is_counted_by_mta, same)))
-            return edit if len(seen) == len(same) else ChgHeader(index, edit.name, edit.value)
+            return edit if index == wanted else ChgHeader(index, edit.name, edit.value)
         field = seen[wanted - 1]
         if field.deleted_by not in (0, self._child):
             return None
