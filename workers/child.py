@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import NamedTuple, cast, get_args
 
 from mmgr.config.model import ChildSettings
-from mmgr.errors import ChildError, ChildProtocolError
+from mmgr.errors import ChildError, ChildProtocolError, ChildUnavailable
 from mmgr.log import RateLimit, quoted
 from mmgr.protocol.commands import Abort, encode_command
 from mmgr.protocol.constants import STAGE_NAMES, Command
@@ -34,7 +34,7 @@ from workers.content import Content
 from workers.judgement import Judgement
 from workers.link import ChildLink
 from workers.message import Body, Message
-from workers.plan import Step, is_wanted
+from workers.plan import Step, is_wanted, lacks
 from workers.spool import SpoolError
 from workers.verdict import CONTINUE, SESSION_STAGES, as_counted, fallback, is_deciding, verdict_name
 
@@ -60,7 +60,7 @@ class Surroundings(NamedTuple):
     offer is what children are offered here. remembered holds what children negotiated earlier, by name and offer.
     history gives the steps so far, which a child that is connected late is told. patience is called while one is
     waited for, tell_wait with the name of the one that is waited for. make_body makes room for a replaced body.
-    limit is when the MTA has to have its answer, None if it can be asked for patience.
+    told is what the MTA was told in the negotiation, of version 0 before it. limit is when the MTA has to have its answer, None if it can be asked for patience.
     """
 
     session_id: str
@@ -72,7 +72,7 @@ class Surroundings(NamedTuple):
     tell_wait: Callable[[str], None]
     make_body: Callable[[], Body]
     limit: Callable[[], float | None]
-    mta_has_leading_space: Callable[[], bool]
+    told: Callable[[], OptionNegotiation]
 
 
 class Child:
@@ -167,13 +167,23 @@ class Child:
             self._link = ChildLink.open(self.settings, self._around.offer, self._around.patience, limit)
         finally:
             self.waited_s += time.monotonic() - started
-        self._around.remembered[self.name, self._around.offer] = self._link.options
+        self._remember(self._link.options)
         for step in self._around.history():
             if not self.is_asked:
                 break
             self._transmit(step)
             if self._awaited is not None:
                 self._settle(self._reply(), step.command)
+
+    def _remember(self, options: OptionNegotiation) -> None:
+        """Keep what it negotiated for later sessions. Raises ChildUnavailable if it came back wanting more than before.
+
+        In this session the MTA was told to leave that out, and half a message is worse than none.
+        """
+        self._around.remembered[self.name, self._around.offer] = options
+        told = self._around.told()
+        if told.version and lacks(options, told):
+            raise ChildUnavailable("it negotiated anew and wants more than the MTA was told to send in this session")
 
     def _transmit(self, step: Step) -> None:
         """Send a step's macros, which go out even for a command that the child declined, and the command if wanted."""
@@ -319,7 +329,7 @@ class Child:
     def _drops_spaces(self) -> bool:
         """Does the MTA send values with the space after the colon while this child does without?"""
         options = self.options
-        return self._around.mta_has_leading_space() and options is not None and not options.has_leading_space()
+        return self._around.told().has_leading_space() and options is not None and not options.has_leading_space()
 
     def _with_spaces(self, edit: Edit) -> Edit:
         if isinstance(edit, (AddHeader, InsHeader, ChgHeader)) and edit.value and self._drops_spaces():

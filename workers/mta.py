@@ -73,9 +73,9 @@ class Mta:
         self.answer = answer
         self.send([encode_command(answer)])
 
-    def has_leading_space(self) -> bool:
-        """Do header values travel between it and us with the space after their colon?"""
-        return self.answer.has_leading_space()
+    def told(self) -> OptionNegotiation:
+        """What we told it in the negotiation; of version 0 before that."""
+        return self.answer
 
     def tell(self, verdict: Verdict, edits: Iterable[bytes] = ()) -> None:
         """Reply to the command, unless the MTA was told that none comes.

@@ -160,7 +160,7 @@ class Session:
             tell_wait=self._report.waiting,
             make_body=self._make_body,
             limit=self._mta.limit,
-            mta_has_leading_space=self._mta.has_leading_space,
+            told=self._mta.told,
         )
         self._children = [Child(settings, around) for settings in self._config.enabled_children]
 
@@ -184,6 +184,19 @@ class Session:
             self._macros[stage] = frame
             if stage == Command.SMFIC_CONNECT:
                 self._mta.learn(frame)
+            if stage in _ENVELOPE and self._is_declined(stage):
+                self._pass_on_macros(Step(stage, b"", frame))
+
+    def _pass_on_macros(self, step: Step) -> None:
+        """The MTA leaves this command out, as no child wants it, and sends its macros all the same: so do we."""
+        if step.command in SESSION_STAGES:
+            self._session_steps[step.command] = step
+        elif step.command == Command.SMFIC_MAIL:
+            self._begin_transaction().steps.append(step)
+        else:
+            self._in_transaction().steps.append(step)
+        for child in self._children:
+            child.send(step)
 
     def _take_connect(self, frame: bytes, message: Connect) -> None:
         address = f"[{shown(message.address)}]" if message.address else ""
@@ -320,7 +333,7 @@ class Session:
         self._events.transaction(transaction, outcome, self._mta.command, queue_id_of(self._macros), self._children)
         transaction.message.close()
         for stage in STAGES:
-            if stage != Command.SMFIC_MAIL or self._mta.command != Command.SMFIC_MAIL:
+            if stage != Command.SMFIC_MAIL or self._mta.command not in (Command.SMFIC_MAIL, Command.SMFIC_MACRO):
                 self._macros.pop(stage, None)
 
     # ---- asking
@@ -365,6 +378,8 @@ class Session:
 
 
 _Take = Callable[..., None]
+
+_ENVELOPE = (*SESSION_STAGES, Command.SMFIC_MAIL, Command.SMFIC_RCPT, Command.SMFIC_DATA)
 
 _AT_ANY_TIME: Mapping[int, _Take] = {
     Command.SMFIC_MACRO: Session._take_macros,
