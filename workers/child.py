@@ -60,7 +60,8 @@ class Surroundings(NamedTuple):
     offer is what children are offered here. remembered holds what children negotiated earlier, by name and offer.
     history gives the steps so far, which a child that is connected late is told. patience is called while one is
     waited for, tell_wait with the name of the one that is waited for. make_body makes room for a replaced body.
-    told is what the MTA was told in the negotiation, of version 0 before it. limit is when the MTA has to have its answer, None if it can be asked for patience.
+    told is what the MTA was told in the negotiation, of version 0 before it.
+    limit is when the MTA has to have its answer, None if it can be asked for patience.
     """
 
     session_id: str

@@ -39,7 +39,10 @@ class Piece(NamedTuple):
 
 
 class Content:
-    """One message for one child, in the order sent. skip() ends the pieces of one kind, as SMFIR_SKIP asks for."""
+    """One message for one child, in the order sent. skip() ends the pieces of one kind, as SMFIR_SKIP asks for.
+
+    Macros travel even for a command that the child declined, as they do from an MTA.
+    """
 
     def __init__(
         self, message: Message, options: OptionNegotiation, macros: Callable[[int], bytes | None], drops_spaces: bool
@@ -76,7 +79,7 @@ class Content:
             if self._skipped == Command.SMFIC_BODY:
                 break
             gathered.append(piece)
-            size += len(piece.frames[-1])
+            size += sum(map(len, piece.frames))
         yield _joined([*gathered, self._end_of_message()], False)
 
     def _pieces(self) -> Iterator[Piece]:
@@ -88,6 +91,7 @@ class Content:
     def _header_pieces(self) -> Iterator[Piece]:
         ahead = self._ahead(Command.SMFIC_HEADER)
         if not self._options.wants(Command.SMFIC_HEADER):
+            yield Piece(Command.SMFIC_HEADER, ahead, False)
             return
         is_answered = self._options.answers(Command.SMFIC_HEADER)
         for field in self._message.headers:
@@ -98,6 +102,7 @@ class Content:
     def _body_pieces(self) -> Iterator[Piece]:
         ahead = self._ahead(Command.SMFIC_BODY)
         if not self._options.wants(Command.SMFIC_BODY):
+            yield Piece(Command.SMFIC_BODY, ahead, False)
             return
         is_answered = self._options.answers(Command.SMFIC_BODY)
         for frame in self._message.body.frames():
@@ -105,7 +110,6 @@ class Content:
             ahead = ()
 
     def _end_of_headers(self) -> Piece:
-        """Its macros travel even if the child declined the command itself, as from an MTA."""
         ahead = self._ahead(Command.SMFIC_EOH)
         if not self._options.wants(Command.SMFIC_EOH):
             return Piece(Command.SMFIC_EOH, ahead, False)

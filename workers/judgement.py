@@ -58,6 +58,7 @@ class Judgement:
         self._content = content
         self._blocks: Iterator[Block] = content.pipelined() if settings.pipelining else content.lock_step()
         self._decided = 0
+        self._is_chattering = False
         self._then_waits = False
         self._is_all_loaded = False
         self._unsent = memoryview(b"")
@@ -91,7 +92,7 @@ class Judgement:
     @property
     def is_in_step(self) -> bool:
         """Is every reply in and every byte out, so that another message can follow on the connection?"""
-        return not self._awaited and not self._unsent
+        return not self._awaited and not self._unsent and not self._is_chattering
 
     def advance(self, is_readable: bool) -> None:
         """Read, count, send, as far as it goes without waiting. Raises ChildError, SpoolError."""
@@ -137,7 +138,8 @@ class Judgement:
             self._touch()
         for frame in frames:
             if self.verdict is not None:
-                raise ChildProtocolError("a reply came after the verdict")
+                self._is_chattering = True  # some libraries answer what was sent behind the command they refused
+                return
             if frame == _CONTINUE and self._awaited and self._awaited[0] != Command.SMFIC_BODYEOB:
                 self._awaited.popleft()
             else:

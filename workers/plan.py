@@ -14,12 +14,13 @@ _REFUSED_RECIPIENT = b"{rcpt_mailer}\0error\0"
 class Step(NamedTuple):
     """One command as the MTA sent it: its code, its frame, and the macro frame ahead of it (or None).
 
-    An empty frame stands for a command that the MTA was told to leave out: its macros come all the same.
+    is_left_out: the MTA was told not to send it, and there is no frame; its macros come all the same.
     """
 
     command: int
     frame: bytes
     macros: bytes | None
+    is_left_out: bool = False
 
 
 def is_refused_recipient(step: Step) -> bool:
@@ -42,7 +43,7 @@ def is_wanted(step: Step, options: OptionNegotiation, has_recipient: bool) -> bo
     libmilter (8.18) drops the headers and the end of a message, without a reply, if an unknown command came between
     recipients and headers and the child declined DATA: such a child is spared the unknown command there.
     """
-    if not step.frame or not options.wants(step.command):
+    if step.is_left_out or not options.wants(step.command):
         return False
     if is_refused_recipient(step):
         return bool(options.steps & ProtocolFlag.SMFIP_RCPT_REJ)

@@ -185,7 +185,7 @@ class Session:
             if stage == Command.SMFIC_CONNECT:
                 self._mta.learn(frame)
             if stage in _ENVELOPE and self._is_declined(stage):
-                self._pass_on_macros(Step(stage, b"", frame))
+                self._pass_on_macros(Step(stage, b"", frame, is_left_out=True))
 
     def _pass_on_macros(self, step: Step) -> None:
         """The MTA leaves this command out, as no child wants it, and sends its macros all the same: so do we."""
