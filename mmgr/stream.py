@@ -87,6 +87,26 @@ class FrameStream:
         except OSError:
             return False
 
+    def receive_now(self) -> list[bytes]:
+        """The frames that are there, after at most one read and without waiting; empty if none is whole yet.
+
+        Raises PeerClosed at the end of the stream, RemoteProtocolError for a length that no peer may announce.
+        """
+        if not self._frames:
+            return self._buffer.feed(self._receive())
+        frames = list(self._frames)
+        self._frames.clear()
+        return frames
+
+    def send_now(self, data: memoryview) -> int:
+        """Send what the kernel takes without waiting, and say how many bytes that was. Raises PeerClosed."""
+        try:
+            return self._socket.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise PeerClosed(f"connection lost: {error.strerror or error}") from error
+
     def close(self) -> None:
         """Close the socket; what was not read is lost."""
         self._socket.close()
@@ -110,7 +130,7 @@ class FrameStream:
     def _receive(self) -> bytes:
         try:
             data = self._socket.recv(READ_BYTES)
-            if self._is_tcp:
+            if self._is_tcp and data:
                 self._acknowledge_at_once()
         except BlockingIOError:
             return b""

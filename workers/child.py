@@ -1,7 +1,7 @@
 """One child as one session sees it: connected when first needed, asked, counted, out for the session once it fails.
 
 Nothing that a child does escapes from here as an exception: a failure turns into the child's fallback. Called by
-``workers.dispatch`` (envelope) and ``workers.session`` (message).
+``workers.dispatch`` (envelope) and ``workers.judging`` (message).
 """
 
 from __future__ import annotations
@@ -14,37 +14,32 @@ from contextlib import contextmanager
 from typing import NamedTuple, cast, get_args
 
 from mmgr.config.model import ChildSettings
-from mmgr.errors import ChildError, ChildProtocolError
+from mmgr.errors import ChildError, ChildProtocolError, ChildUnavailable
 from mmgr.log import RateLimit, quoted
-from mmgr.protocol.commands import Abort, BodyEob, Eoh, encode_command
+from mmgr.protocol.commands import Abort, encode_command
 from mmgr.protocol.constants import STAGE_NAMES, Command
 from mmgr.protocol.errors import RemoteProtocolError
 from mmgr.protocol.options import OptionNegotiation
 from mmgr.protocol.replies import (
-    NEEDED_ACTION,
     AddHeader,
     ChgHeader,
     Continue,
     Edit,
     InsHeader,
-    ReplBody,
     ReplyMessage,
     Skip,
     Verdict,
 )
+from workers.content import Content
+from workers.judgement import Judgement
 from workers.link import ChildLink
-from workers.message import Body, HeaderField, Message, check_edit
-from workers.plan import Step, is_wanted
+from workers.message import Body, Message
+from workers.plan import Step, is_wanted, lacks
 from workers.spool import SpoolError
 from workers.verdict import CONTINUE, SESSION_STAGES, as_counted, fallback, is_deciding, verdict_name
 
 log = logging.getLogger(__name__)
 
-EDITS_MAX = 100_000
-"""More edits than this for one message are no milter's work; the largest real header edits are a few hundred."""
-
-_EOH = encode_command(Eoh())
-_END_OF_MESSAGE = encode_command(BodyEob())
 _ABORT = encode_command(Abort())
 _VERDICTS = get_args(Verdict)
 
@@ -65,6 +60,8 @@ class Surroundings(NamedTuple):
     offer is what children are offered here. remembered holds what children negotiated earlier, by name and offer.
     history gives the steps so far, which a child that is connected late is told. patience is called while one is
     waited for, tell_wait with the name of the one that is waited for. make_body makes room for a replaced body.
+    told is what the MTA was told in the negotiation, of version 0 before it.
+    limit is when the MTA has to have its answer, None if it can be asked for patience.
     """
 
     session_id: str
@@ -75,7 +72,8 @@ class Surroundings(NamedTuple):
     patience: Callable[[], None]
     tell_wait: Callable[[str], None]
     make_body: Callable[[], Body]
-    mta_has_leading_space: Callable[[], bool]
+    limit: Callable[[], float | None]
+    told: Callable[[], OptionNegotiation]
 
 
 class Child:
@@ -95,7 +93,8 @@ class Child:
         self._is_done = False
         self._is_inside = False
         self._has_recipient = False
-        self._skipped = 0
+        self._judgement: Judgement | None = None
+        self._began = 0.0
 
     @property
     def options(self) -> OptionNegotiation | None:
@@ -139,7 +138,6 @@ class Child:
         self.verdict = CONTINUE
         self.waited_s = 0.0
         self._is_done = self._has_recipient = False
-        self._skipped = 0
 
     def end_message(self) -> None:
         """The transaction is over, however; a child that is still inside it is told to forget it. Never raises."""
@@ -166,16 +164,27 @@ class Child:
         self._around.tell_wait(self.name)
         started = time.monotonic()
         try:
+            limit = self._around.limit() if limit is None else limit
             self._link = ChildLink.open(self.settings, self._around.offer, self._around.patience, limit)
         finally:
             self.waited_s += time.monotonic() - started
-        self._around.remembered[self.name, self._around.offer] = self._link.options
+        self._remember(self._link.options)
         for step in self._around.history():
             if not self.is_asked:
                 break
             self._transmit(step)
             if self._awaited is not None:
                 self._settle(self._reply(), step.command)
+
+    def _remember(self, options: OptionNegotiation) -> None:
+        """Keep what it negotiated for later sessions. Raises ChildUnavailable if it came back wanting more than before.
+
+        In this session the MTA was told to leave that out, and half a message is worse than none.
+        """
+        self._around.remembered[self.name, self._around.offer] = options
+        told = self._around.told()
+        if told.version and lacks(options, told):
+            raise ChildUnavailable("it negotiated anew and wants more than the MTA was told to send in this session")
 
     def _transmit(self, step: Step) -> None:
         """Send a step's macros, which go out even for a command that the child declined, and the command if wanted."""
@@ -206,7 +215,7 @@ class Child:
         self._around.tell_wait(self.name)
         started = time.monotonic()
         try:
-            return self._link.reply(timeout_s)
+            return self._link.reply(timeout_s, self._around.limit())
         finally:
             self.waited_s += time.monotonic() - started
 
@@ -237,100 +246,95 @@ class Child:
 
     # ---- the message
 
-    def judge(self, message: Message) -> Outcome:
-        """Give it the whole message as it stands, packet by packet, and take what it makes of it.
+    def begin_judgement(self, message: Message) -> bool:
+        """Start giving it the message as it stands; is there anything to wait for? Never raises.
 
-        A verdict ahead of the end counts. Raises SpoolError alone: the body can't be kept or read back.
+        What it said is then ``outcome``. A child that does not take part has none to wait for.
         """
         self._said = CONTINUE
-        outcome = Outcome(CONTINUE)
+        self._judgement = None
+        self._began = time.monotonic()
         if self.is_asked:
             with self._failing(Command.SMFIC_BODYEOB):
-                outcome = self._judge(message)
+                if self._link is None:
+                    self._open()
+                if self._link is not None and self.is_asked:
+                    self._link.expect_silence()
+                    self._is_inside = True
+                    content = Content(message, self._link.options, self._around.macros, self._drops_spaces())
+                    self._judgement = Judgement(
+                        self.settings, self._link, content, self._around.make_body, self._around.limit()
+                    )
+        return self.advance(is_readable=False)
+
+    def advance(self, is_readable: bool) -> bool:
+        """Go on as far as possible without waiting; is there more to wait for? Raises SpoolError alone."""
+        judgement = self._judgement
+        if judgement is None or self.failure is not None:
+            return False
+        with self._failing(judgement.current):
+            judgement.advance(is_readable)
+        if self.failure is None and not judgement.is_over:
+            return True
+        self.waited_s += time.monotonic() - self._began
+        if self.failure is None:
+            self._conclude(judgement)
+        return False
+
+    def cancel(self) -> None:
+        """An earlier child decided: nobody wants to know any more what this one thinks of the message."""
+        self._drop_judgement()
+        self._is_done = True
+        self._said = CONTINUE
+
+    def outcome(self) -> Outcome:
+        """What it made of the message, once nothing is left to wait for; edits that do not count are forgotten."""
         counted = self._counted(Command.SMFIC_BODYEOB)
-        if counted is outcome.verdict and not is_deciding(counted) and not self.settings.evaluation_mode:
-            return outcome
-        if outcome.new_body is not None:
-            outcome.new_body.close()
-        return Outcome(counted)
+        judgement, self._judgement = self._judgement, None
+        if judgement is None:
+            return Outcome(counted)
+        if self.failure is not None or self.settings.evaluation_mode or is_deciding(counted):
+            judgement.abandon()
+            return Outcome(counted)
+        return Outcome(counted, [self._with_spaces(edit) for edit in judgement.edits], judgement.new_body)
 
-    def _judge(self, message: Message) -> Outcome:
-        if self._link is None:
-            self._open()
-        self._is_inside = self.is_asked
-        for step in self._content(message):
-            if not self.is_asked:
-                return Outcome(self._said)
-            if step.command != self._skipped:
-                self._send_content(step)
-        if not self.is_asked:
-            return Outcome(self._said)
-        self._transmit(Step(Command.SMFIC_BODYEOB, _END_OF_MESSAGE, self._around.macros(Command.SMFIC_BODYEOB)))
-        verdict, edits, new_body = self._read_edits()
+    @property
+    def said(self) -> Verdict:
+        """What it says to the message so far, as it counts."""
+        return self._counted(Command.SMFIC_BODYEOB)
+
+    @property
+    def judgement(self) -> Judgement | None:
+        """Its work on the current message, for whoever waits for it."""
+        return self._judgement
+
+    def _conclude(self, judgement: Judgement) -> None:
+        """Take the verdict. A connection that is out of step is closed; a further message opens another."""
+        assert judgement.verdict is not None
         self._is_inside = False
-        self._settle(verdict, Command.SMFIC_BODYEOB)
-        return Outcome(self._said, edits, new_body)
+        self._settle(judgement.verdict, judgement.current)
+        if not judgement.is_in_step:
+            self._close_link()
 
-    def _content(self, message: Message) -> Iterator[Step]:
-        """The message as steps; the macros of headers and body travel ahead of the first of them."""
-        macros = self._around.macros(Command.SMFIC_HEADER)
-        for field in message.headers:
-            yield Step(Command.SMFIC_HEADER, self._header_frame(field), macros)
-            macros = None
-        yield Step(Command.SMFIC_EOH, _EOH, self._around.macros(Command.SMFIC_EOH))
-        macros = self._around.macros(Command.SMFIC_BODY)
-        for frame in message.body.frames():
-            yield Step(Command.SMFIC_BODY, frame, macros)
-            macros = None
+    def _drop_judgement(self) -> None:
+        if self._judgement is not None:
+            self._judgement.abandon()
+            self._judgement = None
+            self._close_link()
+        self._is_inside = False
 
-    def _send_content(self, step: Step) -> None:
-        self._transmit(step)
-        if self._awaited is not None:
-            self._settle(self._reply(), step.command)
-            if isinstance(self._said, Skip):
-                self._skipped = step.command
+    def _close_link(self) -> None:
+        if self._link is not None:
+            self._link.close(is_polite=False)
+            self._link = None
 
-    def _header_frame(self, field: HeaderField) -> bytes:
-        return field.without_leading_space() if self._needs_spaces() else field.as_frame()
-
-    def _needs_spaces(self) -> bool:
+    def _drops_spaces(self) -> bool:
         """Does the MTA send values with the space after the colon while this child does without?"""
-        assert self._link is not None
-        return self._around.mta_has_leading_space() and not self._link.options.has_leading_space()
+        options = self.options
+        return self._around.told().has_leading_space() and options is not None and not options.has_leading_space()
 
-    def _read_edits(self) -> tuple[Verdict, list[Edit], Body | None]:
-        """All that follows the end of the message: edits, then the verdict. Raises ChildError, SpoolError."""
-        edits: list[Edit] = []
-        new_body: Body | None = None
-        try:
-            while True:
-                reply = self._next(self.settings.end_of_message_timeout_s)
-                if isinstance(reply, _VERDICTS):
-                    self._awaited = None
-                    if isinstance(reply, Skip):
-                        raise ChildProtocolError("skip is no answer to the end of a message")
-                    return cast(Verdict, reply), edits, new_body
-                if type(reply) not in NEEDED_ACTION or len(edits) >= EDITS_MAX:
-                    raise ChildProtocolError(f"{type(reply).__name__} is out of place after {len(edits)} edits")
-                self._check_action(reply)
-                if isinstance(reply, ReplBody):
-                    new_body = new_body or self._around.make_body()
-                    new_body.add_payload(reply.chunk)
-                else:
-                    edits.append(self._checked_edit(cast(Edit, reply)))
-        except BaseException:
-            if new_body is not None:
-                new_body.close()
-            raise
-
-    def _check_action(self, reply: ReplyMessage) -> None:
-        assert self._link is not None
-        if not self._link.options.actions & NEEDED_ACTION[type(reply)]:
-            raise ChildProtocolError(f"{type(reply).__name__} was not negotiated")
-
-    def _checked_edit(self, edit: Edit) -> Edit:
-        check_edit(edit)
-        if isinstance(edit, (AddHeader, InsHeader, ChgHeader)) and edit.value and self._needs_spaces():
+    def _with_spaces(self, edit: Edit) -> Edit:
+        if isinstance(edit, (AddHeader, InsHeader, ChgHeader)) and edit.value and self._drops_spaces():
             return dataclasses.replace(edit, value=b" " + edit.value)
         return edit
 
@@ -353,9 +357,7 @@ class Child:
         self.failure = failure
         self._awaited = None
         self._is_inside = False
-        if self._link is not None:
-            self._link.close(is_polite=False)
-            self._link = None
+        self._close_link()
         repeated = _warnings.allows((self.name, type(failure), command))
         if repeated is not None:
             log.warning(

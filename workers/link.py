@@ -36,7 +36,7 @@ Patience = Callable[[], None]
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
     """The edge: whatever goes wrong with a child's socket leaves here as one of the three ChildErrors."""
     try:
         yield
@@ -75,11 +75,16 @@ class ChildLink:
 
     def send(self, frames: Sequence[bytes]) -> None:
         """Write frames within the writing timeout. Raises ChildError, also for a reply that nobody asked for."""
-        with _translated():
+        self.expect_silence()
+        with translated():
+            self._stream.write(frames, time.monotonic() + self._settings.writing_timeout_s)
+
+    def expect_silence(self) -> None:
+        """Raise ChildProtocolError if the child said something that nobody asked for; progress is no such thing."""
+        with translated():
             while self._stream.has_frame():
                 if not isinstance(decode_reply(self._stream.read(None)), Progress):
                     raise RemoteProtocolError("a reply that nobody asked for")
-            self._stream.write(frames, time.monotonic() + self._settings.writing_timeout_s)
 
     def reply(self, timeout_s: float, limit: float | None = None) -> ReplyMessage:
         """The next reply but progress, which starts timeout_s anew, within bounds. Raises ChildError."""
@@ -87,7 +92,7 @@ class ChildLink:
         last = started + timeout_s * PROGRESS_EXTENDS
         if limit is not None:
             last = min(last, limit)
-        with _translated():
+        with translated():
             while True:
                 deadline = min(time.monotonic() + timeout_s, last)
                 reply = decode_reply(self._stream.read(deadline, self._patience))
@@ -96,6 +101,18 @@ class ChildLink:
                 if not isinstance(reply, Progress):
                     return reply
                 self._patience()
+
+    def fileno(self) -> int:
+        """The socket, for waiting on several children."""
+        return self._stream.fileno()
+
+    def receive_now(self) -> list[bytes]:
+        """What came since the last call; empty if nothing. Raises PeerClosed, RemoteProtocolError."""
+        return self._stream.receive_now()
+
+    def send_now(self, data: memoryview) -> int:
+        """How many bytes the socket took; 0 if it takes none now. Raises PeerClosed."""
+        return self._stream.send_now(data)
 
     def close(self, is_polite: bool) -> None:
         """Close; politely means with QUIT first, which is only right when no reply is due."""
@@ -108,7 +125,7 @@ class ChildLink:
         answer = self.reply(self._settings.reading_timeout_s, limit)
         if not isinstance(answer, OptionNegotiation):
             raise ChildProtocolError(f"answered the negotiation with {type(answer).__name__}")
-        with _translated():
+        with translated():
             check_answer(offer, answer)
         self.options = answer
 
@@ -121,7 +138,7 @@ def _connect(settings: ChildSettings, limit: float | None) -> stream.FrameStream
     failure: ChildError = ChildUnavailable("no connection_spec")
     for endpoint in settings.connection_spec:
         try:
-            with _translated():
+            with translated():
                 return stream.connect(endpoint, deadline, REPLY_LENGTH_MAX)
         except ChildError as error:
             failure = type(error)(f"{endpoint}: {error}")

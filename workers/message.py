@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from mmgr.protocol.commands import Header
-from mmgr.protocol.constants import Command
+from mmgr.protocol.constants import Command, Reply
 from mmgr.protocol.errors import RemoteProtocolError
 from mmgr.protocol.fields import shown, terminated
 from mmgr.protocol.framing import PAYLOAD, encode_frame
@@ -50,11 +50,11 @@ class Body(Protocol):
 class HeaderField:
     """One header as the MTA would show it to a milter; value keeps its leading space if the MTA's does.
 
-    frame is the packet that it came in, or None once we made it ourselves. deleted_by counts children: the number of
-    the child that deleted it, 0 for a header that is there.
+    frame is the packet that it came in, or None once we made it ourselves. added_by and deleted_by are the numbers of
+    the children that did so, 0 for the MTA and for a header that is there.
     """
 
-    __slots__ = ("deleted_by", "frame", "is_hidden", "lowered", "name", "value")
+    __slots__ = ("added_by", "deleted_by", "frame", "is_hidden", "lowered", "name", "value")
 
     def __init__(self, name: bytes, value: bytes, frame: bytes | None = None, is_hidden: bool = False) -> None:
         self.name = name
@@ -62,6 +62,7 @@ class HeaderField:
         self.value = value
         self.frame = frame
         self.is_hidden = is_hidden
+        self.added_by = 0
         self.deleted_by = 0
 
     def as_frame(self) -> bytes:
@@ -85,6 +86,7 @@ class HeaderList:
     def __init__(self, is_postfix: bool) -> None:
         self._is_postfix = is_postfix
         self._child = 1
+        self._group = 1
         own = (b"Received",) if is_postfix else (b"Return-Path", b"Received")
         self._fields = [HeaderField(name, b"", is_hidden=True) for name in own]
 
@@ -96,39 +98,54 @@ class HeaderList:
         """A header as the MTA sent it."""
         self._fields.append(HeaderField(header.name, header.value, frame))
 
-    def next_child(self) -> None:
-        """The edits that follow come from another child, which does not see what was deleted before it."""
+    def next_child(self, starts_group: bool = True) -> None:
+        """The edits that follow come from another child, which does not see what was deleted before it.
+
+        starts_group False: it was shown the same headers as the child before, without any of that one's edits.
+        """
         self._child += 1
+        if starts_group:
+            self._group = self._child
 
     def add(self, edit: AddHeader) -> Edit:
         """At the end; for Sendmail ahead of the first of that name."""
-        position = len(self._fields) if self._is_postfix else self._first_of(edit.name.lower())
-        self._fields.insert(position, HeaderField(edit.name, edit.value))
+        self._insert_at(len(self._fields) if self._is_postfix else self._first_of(edit.name.lower()), edit)
         return edit
 
     def insert(self, edit: InsHeader) -> Edit:
         """Ahead of the header that has the index now, for Sendmail behind it; beyond the end it is added there."""
-        counted = [at for at, other in enumerate(self._fields) if not (self._is_postfix and other.deleted_by)]
-        position = len(self._fields)
-        if edit.index < len(counted):
-            position = counted[edit.index] + (not self._is_postfix)
-        self._fields.insert(position, HeaderField(edit.name, edit.value))
-        return edit
+        counted = [at for at, field in enumerate(self._fields) if self._is_counted_by_child(field)]
+        at = counted[edit.index] if edit.index < len(counted) else len(self._fields)
+        index = sum(map(self._is_counted_by_mta, self._fields[:at]))
+        if edit.index >= len(counted):
+            index = max(index, edit.index)
+        self._insert_at(at + (not self._is_postfix), edit)
+        return edit if index == edit.index else InsHeader(index, edit.name, edit.value)
 
-    def change(self, edit: ChgHeader) -> Edit:
-        """The index-th of its name gets another value, an empty one deletes it; a missing one is added."""
+    def change(self, edit: ChgHeader) -> Edit | None:
+        """The index-th of its name gets another value, an empty one deletes it; a missing one is added.
+
+        None if another child of the group deleted that very header: there is nothing left to change.
+        """
         same = [field for field in self._fields if field.lowered == edit.name.lower() and not field.is_hidden]
         seen = [field for field in same if self._is_seen_by_child(field)]
-        counted = seen if self._is_postfix else same
         wanted = max(edit.index, 1)
         if wanted > len(seen):
             if edit.value:
                 self.add(AddHeader(edit.name, edit.value))
-            index = wanted + len(counted) - len(seen)
-        else:
-            self._change(seen[wanted - 1], edit)
-            index = 1 + counted.index(seen[wanted - 1])
+            index = max(wanted, 1 + sum(map(self._is_counted_by_mta, same)))
+            return edit if index == wanted else ChgHeader(index, edit.name, edit.value)
+        field = seen[wanted - 1]
+        if field.deleted_by not in (0, self._child):
+            return None
+        index = 1 + sum(map(self._is_counted_by_mta, same[: same.index(field)]))
+        self._change(field, edit)
         return edit if index == wanted else ChgHeader(index, edit.name, edit.value)
+
+    def _insert_at(self, position: int, edit: AddHeader | InsHeader) -> None:
+        field = HeaderField(edit.name, edit.value)
+        field.added_by = self._child
+        self._fields.insert(position, field)
 
     def _first_of(self, lowered: bytes) -> int:
         """Where the first header of that name stands, deleted ones included; the end if there is none."""
@@ -142,10 +159,25 @@ class HeaderList:
         if self._is_postfix:
             field.name = edit.name
 
+    def _is_in_view(self, field: HeaderField) -> bool:
+        """Was it there when the child's group was shown the headers, or is it the child's own?"""
+        if field.added_by >= self._group and field.added_by != self._child:
+            return False
+        return field.deleted_by in (0, self._child) or field.deleted_by >= self._group
+
     def _is_seen_by_child(self, field: HeaderField) -> bool:
+        """Does it count for a change that the child makes?"""
+        return self._is_in_view(field) and not (self._is_postfix and field.deleted_by == self._child)
+
+    def _is_counted_by_child(self, field: HeaderField) -> bool:
+        """Does it count for an insert that the child makes? In Sendmail whatever was deleted still does."""
         if self._is_postfix:
-            return not field.deleted_by
-        return field.deleted_by in (0, self._child)
+            return self._is_seen_by_child(field)
+        return field.added_by < self._group or field.added_by == self._child
+
+    def _is_counted_by_mta(self, field: HeaderField) -> bool:
+        """Does it count for an edit that the MTA is told, as those of one milter?"""
+        return not (self._is_postfix and field.deleted_by)
 
 
 class Message:
@@ -159,9 +191,10 @@ class Message:
         self.edits: list[Edit] = []
         self.quarantine_reasons: list[bytes] = []
 
-    def apply(self, edits: Iterable[Edit], new_body: Body | None) -> None:
+    def apply(self, edits: Iterable[Edit], new_body: Body | None, starts_group: bool = True) -> None:
         """All edits of one child whose verdict lets the message pass, in the order made; new_body None keeps the old.
 
+        starts_group False: the next child was given the message without these edits, at the same time as this one.
         Never fails: what can be wrong with an edit was found by ``check_edit`` when it came.
         """
         for edit in edits:
@@ -172,14 +205,16 @@ class Message:
             elif isinstance(edit, InsHeader):
                 self.edits.append(self.headers.insert(edit))
             elif isinstance(edit, ChgHeader):
-                self.edits.append(self.headers.change(edit))
+                changed = self.headers.change(edit)
+                if changed is not None:
+                    self.edits.append(changed)
             else:
                 self.edits.append(edit)
         if new_body is not None:
             self.body.close()
             self.body = new_body
             self.is_body_replaced = True
-        self.headers.next_child()
+        self.headers.next_child(starts_group)
 
     def quarantine(self) -> Quarantine | None:
         """The one request to hold the message, all reasons in it; None if nobody asked."""
@@ -187,16 +222,22 @@ class Message:
             return None
         return Quarantine(b"; ".join(dict.fromkeys(self.quarantine_reasons)))
 
-    def edit_frames(self) -> list[bytes]:
+    def edit_frames(self) -> Iterator[bytes]:
         """What the MTA is to change: edits in the order made, quarantine, the whole new body last and contiguous."""
-        frames = [encode_reply(edit) for edit in self.edits]
+        for edit in self.edits:
+            yield encode_reply(edit)
         quarantine = self.quarantine()
         if quarantine is not None:
-            frames.append(encode_reply(quarantine))
+            yield encode_reply(quarantine)
         if self.is_body_replaced:
-            body = [encode_reply(ReplBody(frame[PAYLOAD:])) for frame in self.body.frames()]
-            frames += body or [encode_reply(ReplBody(b""))]
-        return frames
+            if not self.body.size_bytes:
+                yield encode_reply(ReplBody(b""))
+            for frame in self.body.frames():
+                yield encode_frame(Reply.SMFIR_REPLBODY, frame[PAYLOAD:])
+
+    def count_edits(self) -> int:
+        """How many edits the MTA is told, a new body as one."""
+        return len(self.edits) + bool(self.quarantine_reasons) + self.is_body_replaced
 
     def close(self) -> None:
         """The message is over."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from mmgr.errors import MmgrError, PeerClosed, PeerTimeout
 from mmgr.protocol.commands import encode_command
@@ -24,8 +24,17 @@ IDLE_TIMEOUT_S = 7210.0
 WRITE_TIMEOUT_S = 300.0
 """How long the MTA may leave a reply unread."""
 
+WRITE_BYTES = 1048576
+"""Edits are gathered up to this for one write."""
+
 PROGRESS_EVERY_S = 5.0
 """How often the MTA is asked for patience while a child works; Sendmail's shortest read timeout is 10 s."""
+
+BUDGET_S = 8.0
+"""An MTA that takes no progress gets each envelope reply within this; Sendmail's T=R is 10 s."""
+
+MESSAGE_BUDGET_S = 280.0
+"""The same for the end of a message: Sendmail's T=E is 300 s for all of it, progress or not."""
 
 _PROGRESS = encode_reply(Progress())
 _CONTINUE = encode_reply(CONTINUE)
@@ -41,6 +50,7 @@ class Mta:
     def __init__(self, stream: FrameStream) -> None:
         self._stream = stream
         self._progress_due = 0.0
+        self._came = 0.0
         self.answer = OptionNegotiation(0, 0, 0)
         self.command = 0
         self.is_postfix = False
@@ -50,7 +60,8 @@ class Mta:
         patience_s = IDLE_TIMEOUT_S if self.command else FIRST_TIMEOUT_S
         frame = self._stream.read(time.monotonic() + patience_s)
         self.command = frame[CODE]
-        self._progress_due = time.monotonic() + PROGRESS_EVERY_S
+        self._came = time.monotonic()
+        self._progress_due = self._came + PROGRESS_EVERY_S
         return frame
 
     def learn(self, connect_macros: bytes) -> None:
@@ -62,17 +73,28 @@ class Mta:
         self.answer = answer
         self.send([encode_command(answer)])
 
-    def has_leading_space(self) -> bool:
-        """Do header values travel between it and us with the space after their colon?"""
-        return self.answer.has_leading_space()
+    def told(self) -> OptionNegotiation:
+        """What we told it in the negotiation; of version 0 before that."""
+        return self.answer
 
-    def tell(self, verdict: Verdict, edits: Sequence[bytes] = ()) -> None:
+    def tell(self, verdict: Verdict, edits: Iterable[bytes] = ()) -> None:
         """Reply to the command, unless the MTA was told that none comes.
 
-        Edits and verdict go in one piece, so that a connection that breaks can't leave half of the edits behind.
+        Edits and verdict go in as few writes as a large new body allows, so that a connection that breaks is least
+        likely to leave half of the edits behind. What edits raises is raised, with only part of them sent.
         """
-        if self.command not in ALWAYS_SILENT and self.answer.answers(self.command):
-            self.send([*edits, _CONTINUE if verdict is CONTINUE else encode_reply(verdict)])
+        if self.command in ALWAYS_SILENT or not self.answer.answers(self.command):
+            return
+        gathered: list[bytes] = []
+        size = 0
+        for frame in edits:
+            gathered.append(frame)
+            size += len(frame)
+            if size > WRITE_BYTES:
+                self.send(gathered)
+                gathered, size = [], 0
+        gathered.append(_CONTINUE if verdict is CONTINUE else encode_reply(verdict))
+        self.send(gathered)
 
     def send(self, frames: list[bytes]) -> None:
         """Write frames as they are. Raises PeerClosed, PeerTimeout."""
@@ -94,6 +116,15 @@ class Mta:
             self.send([_PROGRESS])
         except (PeerClosed, PeerTimeout) as error:
             raise MtaLost(str(error)) from error
+
+    def limit(self) -> float | None:
+        """When the reply to the current command has to be out, whatever children do; None if progress buys any time.
+
+        In Postfix each progress starts the timer anew, in Sendmail none does so for the message as a whole.
+        """
+        if self.is_postfix:
+            return None
+        return self._came + (MESSAGE_BUDGET_S if self.command == Command.SMFIC_BODYEOB else BUDGET_S)
 
     def close(self) -> None:
         """Close the connection."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from mmgr.config.model import Config
+from mmgr.config.model import Config, FallbackStatus
 from mmgr.errors import PeerClosed, PeerTimeout, PeerTruncated
 from mmgr.log import shown
 from mmgr.protocol.commands import CommandMessage, Connect, Header, decode_command
@@ -21,7 +21,7 @@ from mmgr.protocol.options import OptionNegotiation
 from mmgr.protocol.replies import Accept, Discard, TempFail, Verdict
 from mmgr.protocol.states import IN_TRANSACTION, State, next_state
 from mmgr.stream import FrameStream
-from workers import dispatch
+from workers import dispatch, judging
 from workers.child import Child, Surroundings
 from workers.dispatch import Decision
 from workers.message import Message
@@ -159,7 +159,8 @@ class Session:
             patience=self._mta.be_patient,
             tell_wait=self._report.waiting,
             make_body=self._make_body,
-            mta_has_leading_space=self._mta.has_leading_space,
+            limit=self._mta.limit,
+            told=self._mta.told,
         )
         self._children = [Child(settings, around) for settings in self._config.enabled_children]
 
@@ -183,6 +184,19 @@ class Session:
             self._macros[stage] = frame
             if stage == Command.SMFIC_CONNECT:
                 self._mta.learn(frame)
+            if stage in _ENVELOPE and self._is_declined(stage):
+                self._pass_on_macros(Step(stage, b"", frame, is_left_out=True))
+
+    def _pass_on_macros(self, step: Step) -> None:
+        """The MTA leaves this command out, as no child wants it, and sends its macros all the same: so do we."""
+        if step.command in SESSION_STAGES:
+            self._session_steps[step.command] = step
+        elif step.command == Command.SMFIC_MAIL:
+            self._begin_transaction().steps.append(step)
+        else:
+            self._in_transaction().steps.append(step)
+        for child in self._children:
+            child.send(step)
 
     def _take_connect(self, frame: bytes, message: Connect) -> None:
         address = f"[{shown(message.address)}]" if message.address else ""
@@ -266,27 +280,26 @@ class Session:
             transaction.message.body.add_payload(frame[PAYLOAD:])
             decision = self._standing or self._judge(transaction)
             verdict, transaction.decided_by = decision or (self._let_pass(), "")
-            edits = [] if decision else transaction.message.edit_frames()
+            transaction.edits = 0 if decision else transaction.message.count_edits()
+            self._mta.tell(verdict, () if decision else transaction.message.edit_frames())
         except SpoolError as error:
-            verdict, edits = self._without_body(error), []
-        transaction.edits = len(edits)
-        self._mta.tell(verdict, edits)
+            verdict = self._without_body(error, transaction)
+            self._mta.tell(verdict)
         is_held = transaction.message.quarantine_reasons and not is_deciding(verdict)
         self._end_transaction("quarantine" if is_held else verdict_name(ACCEPT if verdict is CONTINUE else verdict))
 
     def _judge(self, transaction: Transaction) -> Decision | None:
-        """Each child in turn gets the message as edited so far; the first that decides ends it. Raises SpoolError."""
+        """Each child gets the message as edited so far; the first that decides ends it. Raises SpoolError, MtaLost."""
         if transaction.spool_failure is not None:
             raise transaction.spool_failure
-        for child in self._children:
-            outcome = child.judge(transaction.message)
-            if is_deciding(outcome.verdict):
-                return Decision(outcome.verdict, child.name)
-            transaction.message.apply(outcome.edits, outcome.new_body)
-        return None
+        return judging.judge(self._children, transaction.message, self._mta.be_patient)
 
-    def _without_body(self, error: SpoolError) -> Verdict:
+    def _without_body(self, error: SpoolError, transaction: Transaction) -> Verdict:
+        """The manager's own fallback; but never let a message pass of which edits may be half made."""
         status = self._config.manager.fallback_status
+        if transaction.edits:
+            status = FallbackStatus.TEMPORARY_FAILURE
+            transaction.edits = 0
         self._events.spool_failed(error, status)
         return fallback(status, Command.SMFIC_BODYEOB)
 
@@ -320,7 +333,7 @@ class Session:
         self._events.transaction(transaction, outcome, self._mta.command, queue_id_of(self._macros), self._children)
         transaction.message.close()
         for stage in STAGES:
-            if stage != Command.SMFIC_MAIL or self._mta.command != Command.SMFIC_MAIL:
+            if stage != Command.SMFIC_MAIL or self._mta.command not in (Command.SMFIC_MAIL, Command.SMFIC_MACRO):
                 self._macros.pop(stage, None)
 
     # ---- asking
@@ -365,6 +378,8 @@ class Session:
 
 
 _Take = Callable[..., None]
+
+_ENVELOPE = (*SESSION_STAGES, Command.SMFIC_MAIL, Command.SMFIC_RCPT, Command.SMFIC_DATA)
 
 _AT_ANY_TIME: Mapping[int, _Take] = {
     Command.SMFIC_MACRO: Session._take_macros,

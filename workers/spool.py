@@ -5,6 +5,7 @@ Kept as whole SMFIC_BODY frames of at most ``chunk_bytes`` of payload, so what i
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from typing import IO
@@ -12,6 +13,9 @@ from typing import IO
 from mmgr.errors import MmgrError
 from mmgr.protocol.constants import CHUNK_BYTES_MAX, Command
 from mmgr.protocol.framing import CODE, LENGTH_PREFIX, PAYLOAD, encode_frame
+
+READ_BYTES = 262144
+"""The file is read back in pieces of this size; it has to hold one frame of the largest chunk."""
 
 
 class SpoolError(MmgrError):
@@ -78,12 +82,20 @@ class BodySpool:
 
     @staticmethod
     def _frames_of_file(spooled: IO[bytes]) -> Iterator[bytes]:
+        """With a position of its own, so that several children can be sent the body at the same time."""
+        descriptor, position = spooled.fileno(), 0
         try:
-            spooled.seek(0)
             while True:
-                prefix = spooled.read(CODE)
-                if not prefix:
+                block = os.pread(descriptor, READ_BYTES, position)
+                start = 0
+                while len(block) - start > CODE:
+                    end = start + CODE + LENGTH_PREFIX.unpack_from(block, start)[0]
+                    if end > len(block):
+                        break
+                    yield block[start:end]
+                    start = end
+                if not start:
                     return
-                yield prefix + spooled.read(LENGTH_PREFIX.unpack(prefix)[0])
+                position += start
         except OSError as error:
             raise SpoolError(f"spooled body can't be read back: {error.strerror}") from error

@@ -92,6 +92,8 @@ class ChildSettings:
     fallback_status: FallbackStatus = FallbackStatus.ACCEPT
     evaluation_mode: bool = False
     applicable_conditions: tuple[str, ...] = ()
+    scan_group: str = ""
+    pipelining: bool = True
     connection_timeout_s: float = 10.0
     writing_timeout_s: float = 25.0
     reading_timeout_s: float = 25.0

@@ -234,7 +234,7 @@ def test_edits_of_the_envelope_are_told_as_they_are_in_the_order_made() -> None:
 
 
 def test_a_message_that_nobody_edited_is_told_nothing() -> None:
-    assert message_of([(b"A", b"b")], body=b"body").edit_frames() == []
+    assert list(message_of([(b"A", b"b")], body=b"body").edit_frames()) == []
 
 
 def test_a_new_body_comes_last_and_in_one_piece() -> None:
