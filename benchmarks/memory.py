@@ -1,8 +1,8 @@
 """What the manager's processes weigh: proportional set sizes, idle and with hundreds of sessions open.
 
-The sessions come from an MTA that speaks milter alone, so no Postfix is needed; each has sent one mail and stands in the
-middle of the next, with a connection to each of three libmilter children. RSS counts shared pages once per process and is
-given only to show that.
+The sessions come from an MTA that speaks milter alone, so no Postfix is needed; each has sent one mail and stands in
+the middle of the next, with a connection to each of three libmilter children. RSS counts shared pages once per process
+and is given only to show that.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def measure(sessions: int, say: Say) -> Memory:
         finally:
             stop_together(children)
     say(
-        f"{memory.workers} workers: {memory.idle.worker / 1e6:.2f} MB per idle worker, {memory.idle.total / 1e6:.0f} MB "
-        f"in total; {memory.opened.total / 1e6:.0f} MB with {memory.sessions} sessions open"
+        f"{memory.workers} workers: {memory.idle.worker / 1e6:.2f} MB per idle worker, "
+        f"{memory.idle.total / 1e6:.0f} MB in total; {memory.opened.total / 1e6:.0f} MB with {memory.sessions} sessions open"
     )
     return memory
 

@@ -1,8 +1,8 @@
 """Packets per second of our codec, and of the other codecs for milter packets in pure Python that PyPI has.
 
-What is decoded is one session as Postfix sends it, in one read: 10 KB, 20 headers, macros included. Each codec runs in a
-process of its own, in turns. The others are installed into a temporary directory by pip; one that can't be is left out
-with the reason. What each does beyond splitting and decoding is its own way of being used (``CODECS``).
+What is decoded is one session as Postfix sends it, in one read: 10 KB, 20 headers, macros included. Each codec runs in
+a process of its own, in turns. The others are installed into a temporary directory by pip; one that can't be is left
+out with the reason. What each does beyond splitting and decoding is its own way of being used (``CODECS``).
 
 ``python -m benchmarks.packets NAME`` prints the packets per second of one codec: that is the process of its own.
 """
@@ -118,9 +118,7 @@ CODECS: Mapping[str, Codec] = {
     OURS: Codec("", "frames, then one record per packet", _ours),
     "kilter.protocol": Codec("kilter.protocol==0.6.0", "buffer, one record per packet, no check of order", _kilter),
     "purepythonmilter": Codec("purepythonmilter==0.0.1", "packets, payloads, one record each", _purepythonmilter),
-    "python-libmilter": Codec(
-        "python-libmilter==2.0.0", "packets, empty callbacks and their replies", _python_libmilter
-    ),
+    "python-libmilter": Codec("python-libmilter==2.0.0", "packets, empty callbacks and replies", _python_libmilter),
 }
 
 

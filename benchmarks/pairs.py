@@ -1,17 +1,17 @@
 """Real Postfix, real libmilter children, and managers in front of them: each case's ways measured in turns.
 
 One Postfix serves all cases; each way is an smtpd port of its own. A run counts only if every child saw every message
-and Postfix took all of them, else HarnessError. Between runs the queue has to be empty, so that the deliveries of one do
-not burden the next. All of it lives in one temporary directory and ends with ``Bench``.
+and Postfix took all of them; else its case is given up, and told of. Between runs the queue has to be empty, so that
+the deliveries of one do not burden the next. All of it lives in one temporary directory and ends with ``Bench``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import groupby
 from pathlib import Path
-from typing import Callable, Iterator
+from typing import Callable
 
 import psutil
 
@@ -47,6 +47,7 @@ class Bench:
         self._children: dict[tuple[str, int], LibmilterChild] = {}
         self._contents: dict[tuple[int, int], Path] = {}
         self._plain_port = 0
+        self.failures: list[str] = []
 
     def __enter__(self) -> Bench:
         try:
@@ -69,15 +70,19 @@ class Bench:
             self.directory.remove()
 
     def run(self, plan: Plan, rounds: int) -> dict[Case, CaseRuns]:
-        """All cases of a plan; those with the same children share their managers and ports."""
+        """All cases of a plan but the ``failures``; those with the same children share their managers and ports."""
         results: dict[Case, CaseRuns] = {}
         for (kind, count), group in groupby(plan.cases(), key=lambda case: (case.kind, case.children)):
             cases = list(group)
             wanted = dict.fromkeys(way for case in cases for way in case.ways)
             with self._setting(kind, count, available_ways(wanted, known_keys())) as setting:
                 for case in cases:
-                    results[case] = setting.measure(case, plan.round_s, rounds)
-                    self._say(_one_line(case, results[case]))
+                    try:
+                        results[case] = setting.measure(case, plan.round_s, rounds)
+                        self._say(_one_line(case, results[case]))
+                    except HarnessError as error:
+                        self.failures.append(f"{case.title()}: {error}")
+                        self._say(self.failures[-1])
         return results
 
     @contextmanager

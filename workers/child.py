@@ -34,7 +34,7 @@ from workers.content import Content
 from workers.judgement import Judgement
 from workers.link import ChildLink
 from workers.message import Body, Message
-from workers.plan import Step, is_wanted, lacks
+from workers.plan import Step, is_refused_recipient, is_wanted, lacks
 from workers.spool import SpoolError
 from workers.verdict import CONTINUE, SESSION_STAGES, as_counted, fallback, is_deciding, verdict_name
 
@@ -187,11 +187,17 @@ class Child:
             raise ChildUnavailable("it negotiated anew and wants more than the MTA was told to send in this session")
 
     def _transmit(self, step: Step) -> None:
-        """Send a step's macros, which go out even for a command that the child declined, and the command if wanted."""
+        """Send a step's macros, which go out even for a command that the child declined, and the command if wanted.
+
+        Of a recipient that the MTA refused a child that did not ask for those is told nothing at all, as by the MTA.
+        """
         assert self._link is not None
         options = self._link.options
         frames = [step.macros] if step.macros is not None else []
-        if is_wanted(step, options, self._has_recipient):
+        is_sent = is_wanted(step, options, self._has_recipient)
+        if not is_sent and is_refused_recipient(step):
+            return
+        if is_sent:
             frames.append(step.frame)
             if options.answers(step.command):
                 self._awaited = step
@@ -233,6 +239,7 @@ class Child:
             self._is_out = True
         elif command in (Command.SMFIC_RCPT, Command.SMFIC_UNKNOWN):
             self._is_done = not is_deciding(counted)
+            self._is_inside = self._is_inside and not self._is_done
         else:
             self._is_done = True
             self._is_inside = False

@@ -23,7 +23,8 @@ from mmgr.protocol.options import OptionNegotiation
 from mmgr.scoreboard import WorkerState
 from mmgr.stream import FrameStream
 from mmgr.wakeup import WakeUp
-from workers.session import Report, Session
+from workers.session import Session
+from workers.sessionlog import Report
 
 log = logging.getLogger(__name__)
 

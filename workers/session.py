@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 from mmgr.config.model import Config, FallbackStatus
 from mmgr.errors import PeerClosed, PeerTimeout, PeerTruncated
@@ -28,20 +27,13 @@ from workers.message import Message
 from workers.mta import Mta, MtaLost
 from workers.negotiation import WANTS_MAIL, answer_to_mta, check_offer, offer_to_children, options_of_failed
 from workers.plan import Step, is_refused_recipient
-from workers.sessionlog import SessionLog
+from workers.sessionlog import Report, SessionLog
 from workers.spool import BodySpool, SpoolError
 from workers.transaction import STAGES, Transaction, queue_id_of
 from workers.verdict import ACCEPT, CONTINUE, SESSION_STAGES, fallback, is_deciding, verdict_name
 
 NEGOTIATION_BUDGET_S = 20.0
 """All children together get this long for connecting and negotiating; Postfix waits 30 s for the answer."""
-
-
-class Report(NamedTuple):
-    """Where a session says what it is doing: stage takes a stage and a client, waiting the name of a child or ""."""
-
-    stage: Callable[[str, str], None]
-    waiting: Callable[[str], None]
 
 
 class Session:
@@ -131,6 +123,8 @@ class Session:
         """Answer, so that the MTA does not hang: again with accept what follows an accept, else try again later."""
         if self._is_let_go and self._mta.command in STAGES:
             return self._mta.tell(ACCEPT)
+        if self._transaction is not None:
+            self._transaction.is_broken = True
         what = f"{STAGE_NAMES[self._mta.command]} after {self._state.value}"
         if self._mta.command == Command.SMFIC_OPTNEG or self._state == State.START:
             raise RemoteProtocolError(what)
@@ -290,6 +284,8 @@ class Session:
 
     def _judge(self, transaction: Transaction) -> Decision | None:
         """Each child gets the message as edited so far; the first that decides ends it. Raises SpoolError, MtaLost."""
+        if transaction.is_broken:
+            return Decision(TempFail(), "")
         if transaction.spool_failure is not None:
             raise transaction.spool_failure
         return judging.judge(self._children, transaction.message, self._mta.be_patient)

@@ -1,10 +1,11 @@
-"""What a session writes to the log: each event one line, named in docs/log-catalogue.md."""
+"""What a session tells of itself: each event one line of the log, named in docs/log-catalogue.md, and its title."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from mmgr.config.model import FallbackStatus
 from mmgr.log import RateLimit, quoted, shown
@@ -17,6 +18,13 @@ from workers.verdict import verdict_name
 log = logging.getLogger(__name__)
 
 _warnings = RateLimit()
+
+
+class Report(NamedTuple):
+    """Where a session says what it is doing: stage takes a stage and a client, waiting the name of a child or ""."""
+
+    stage: Callable[[str, str], None]
+    waiting: Callable[[str], None]
 
 
 class SessionLog:

@@ -30,7 +30,8 @@ class Transaction:
     """What is known of the current message.
 
     started is a monotonic time. recipients counts those that passed, refused the others; nobody counts them if the MTA
-    was told not to send them. edits counts what the MTA was told, decided_by names the child that decided last.
+    was told not to send them. is_broken: a command of it came out of order and was dropped. edits counts what the MTA
+    was told, decided_by names the child that decided last.
     """
 
     started: float
@@ -38,6 +39,7 @@ class Transaction:
     sender: bytes | None = None
     steps: list[Step] = field(default_factory=list)
     is_counting: bool = True
+    is_broken: bool = False
     recipients: int = 0
     refused: int = 0
     spool_failure: SpoolError | None = None

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from mmgr.endpoint import Endpoint, parse_endpoint
-from mmgr.peers.behaviour import Action, Actions, Behaviour, Responder
+from mmgr.peers.behaviour import Action, Actions, Behaviour
 from mmgr.peers.delivery import Outcome, Session, SmtpClient, Status
 from mmgr.peers.macros import MacroTable
 from mmgr.peers.mail import Message
@@ -179,17 +179,16 @@ def marking(name: str, **at: object) -> Behaviour:
 
 
 def turns(command: int, *actions: Actions) -> Behaviour:
-    """A child that answers the n-th command of that kind in a session with the n-th actions, and all others well."""
+    """A child that answers the n-th command of that kind with the n-th actions, and all others well.
 
-    def new_responder() -> Responder:
-        left = [tuple(each) if isinstance(each, Sequence) else (each,) for each in actions]
+    It goes on counting in a new connection, which the manager makes after a verdict ahead of the end of a message.
+    """
+    left = [tuple(each) if isinstance(each, Sequence) else (each,) for each in actions]
 
-        def respond(message: CommandMessage, _macros: Mapping[bytes, bytes]) -> Sequence[Action] | None:
-            return left.pop(0) if left and encode_command(message)[CODE] == command else None
+    def respond(message: CommandMessage, _macros: Mapping[bytes, bytes]) -> Sequence[Action] | None:
+        return left.pop(0) if left and encode_command(message)[CODE] == command else None
 
-        return respond
-
-    return Behaviour(responder=new_responder)
+    return Behaviour(responder=lambda: respond)
 
 
 def _negotiation_of(behaviour: Behaviour) -> object:

@@ -136,18 +136,29 @@ def without_comments(text: str) -> list[str]:
     return [line for line in text.splitlines() if not line.startswith("#")]
 
 
+EVERY_KIND_OF_VALUE = """\
+[manager]
+connection_spec = unix:/run/mm.sock, inet6:10025@[::1]
+unix_socket_mode = 0666
+envelope_dispatch = sequential
+spool_directory = /var/tmp/with blanks
+[workers]
+n_workers = 7
+drain_timeout = 1.5
+[milters]
+  [[c1]]
+  connection_spec = inet:10026@127.0.0.1
+  description = "a, b # c"
+  evaluation_mode = yes
+  [[c-2]]
+  connection_spec = unix:/run/a.sock, inet6:1@[::1]
+  fallback_status = discard
+  enabled = no
+"""
+
+
 def test_show_config_read_back_shows_the_same(manager: Manager) -> None:
-    children = {
-        "c1": {"connection_spec": "inet:10025@127.0.0.1", "description": '"a, b # c"', "evaluation_mode": "yes"},
-        "c 2": {"connection_spec": "unix:/run/a.sock, inet6:1@[::1]", "fallback_status": "discard", "enabled": "no"},
-    }
-    sections = {
-        "manager": {"envelope_dispatch": "sequential", "spool_directory": "/var/tmp"},
-        "workers": {"n_workers": "7"},
-    }
-    manager.write_config({name: keys for name, keys in children.items() if name == "c1"}, sections)
-    with open(main_file(manager), "a", encoding="utf-8") as file:
-        file.write('  [["c 2"]]\n' + "".join(f"  {key} = {value}\n" for key, value in children["c 2"].items()))
+    main_file(manager).write_text(EVERY_KIND_OF_VALUE, "utf-8")
     first = run(manager, "--show-config")
     assert first.returncode == 0, first.stderr
     main_file(manager).write_text(first.stdout, "utf-8")

@@ -52,12 +52,17 @@ def masked_header(name: bytes, value: bytes, mail: Mail, answers: Answers) -> tu
 
 
 def masked_event(event: Event, mail: Mail, answers: Answers) -> Event:
-    """An event without the numbers of the child's own sessions."""
+    """An event of an accepted mail, without the numbers of the child's own sessions.
+
+    Before the end of the message, libmilter shows a child that declined MAIL the queue id of whatever mail came before on
+    the same connection, so there it is only compared that there is one.
+    """
     kept = {key: value for key, value in event.items() if key not in ("session", "transaction")}
-    if answers.end.startswith("250"):
-        queue_id = answers.queue_id
-        kept["macros"] = {name: value.replace(queue_id, "QUEUEID") for name, value in kept["macros"].items()}
-        kept.update({key: value.replace(queue_id, "QUEUEID") for key, value in kept.items() if isinstance(value, str)})
+    queue_id = answers.queue_id
+    kept.update({key: value.replace(queue_id, "QUEUEID") for key, value in kept.items() if isinstance(value, str)})
+    if "i" in kept["macros"]:
+        is_exact = event["event"] == "eom" and kept["macros"]["i"] == queue_id
+        kept["macros"] = {**kept["macros"], "i": "QUEUEID" if is_exact else "SOME"}
     if kept.get("value", "").strip() == mail.token:
         kept["value"] = "TOKEN"
     return kept

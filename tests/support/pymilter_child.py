@@ -23,26 +23,10 @@ import threading
 
 import Milter
 
-MACROS = tuple(
-    [
-        "i",
-        "j",
-        "v",
-        "_",
-        "{daemon_name}",
-        "{client_addr}",
-        "{client_name}",
-        "{client_ptr}",
-        "{mail_addr}",
-        "{mail_host}",
-        "{mail_mailer}",
-        "{rcpt_addr}",
-        "{rcpt_host}",
-        "{rcpt_mailer}",
-        "{auth_authen}",
-        "{auth_type}",
-        "{tls_version}",
-    ]
+MACROS = (
+    *("i", "j", "v", "_", "{daemon_name}", "{client_addr}", "{client_name}", "{client_ptr}"),
+    *("{mail_addr}", "{mail_host}", "{mail_mailer}", "{rcpt_addr}", "{rcpt_host}", "{rcpt_mailer}"),
+    *("{auth_authen}", "{auth_type}", "{tls_version}"),
 )
 ASKING_HEADERS = ("subject", "x-ask")
 

@@ -72,7 +72,7 @@ def test_every_setting_reaches_its_field(directory: Directory) -> None:
         "spool_directory = /s\n[workers]\nn_workers = 7\ndrain_timeout = 6\n"
         + A
         + "description = d\nenabled = no\nfallback_status = discard\n"
-        "evaluation_mode = yes\napplicable_conditions = S25R\n"
+        "evaluation_mode = yes\napplicable_conditions = S25R\nscan_group = g\npipelining = no\n"
         "connection_timeout = 1\nwriting_timeout = 2\nreading_timeout = 3\nend_of_message_timeout = 4.5\n"
     )
     config, default = directory.config(), Config(children=(ChildSettings("a", ()),))

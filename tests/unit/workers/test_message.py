@@ -31,7 +31,7 @@ from workers.spool import BodySpool
 
 Model = Union[type[PostfixHeaders], type[SendmailHeaders]]
 
-often = settings(max_examples=100, deadline=None)
+often = settings(max_examples=70, deadline=None)
 both_mtas = pytest.mark.parametrize("model", [PostfixHeaders, SendmailHeaders])
 
 names = st.sampled_from([b"X-A", b"x-a", b"X-B", b"Received", b"Subject"])
@@ -130,6 +130,60 @@ def test_every_header_edit_reaches_postfix_as_the_child_made_it(
         message.apply(milter, None)
     assert message.edits == [edit for milter in milters for edit in milter]
 
+
+# ---- children that were given the message at the same time
+
+grouped = st.lists(st.tuples(st.lists(edits, max_size=5), st.booleans()), min_size=1, max_size=4)
+
+
+@both_mtas
+@often
+@given(given_headers=headers, milters=grouped)
+def test_what_the_mta_is_told_makes_the_headers_that_the_next_child_sees(
+    model: Model, given_headers: list[Pair], milters: list[tuple[list[HeaderEdit], bool]]
+) -> None:
+    message, mta = message_of(given_headers, model), model(given_headers)
+    for milter, starts_group in milters:
+        message.apply(milter, None, starts_group)
+    for edit in message.edits:
+        assert isinstance(edit, (AddHeader, InsHeader, ChgHeader))
+        mta.apply(edit)
+    assert seen(message) == mta.shown()
+
+
+@both_mtas
+@often
+@given(given_headers=headers, milters=children)
+def test_changes_of_different_headers_at_the_same_time_end_as_one_after_another(
+    model: Model, given_headers: list[Pair], milters: list[list[HeaderEdit]]
+) -> None:
+    """Each child changes and deletes headers of a name of its own."""
+    own = [
+        [edit for edit in milter if isinstance(edit, ChgHeader) and edit.name.lower() == name]
+        for milter, name in zip(milters, (b"x-a", b"x-b", b"subject"))
+    ]
+    together, in_turn = message_of(given_headers, model), message_of(given_headers, model)
+    for milter in own:
+        together.apply(milter, None, starts_group=False)
+        in_turn.apply(milter, None)
+    assert seen(together) == seen(in_turn)
+
+
+def test_a_child_at_the_same_time_means_the_headers_that_it_was_shown() -> None:
+    message = message_of([(b"X-A", b"1"), (b"X-A", b"2")])
+    message.apply([ChgHeader(1, b"X-A", b"")], None, starts_group=False)
+    message.apply([ChgHeader(2, b"X-A", b"two")], None)
+    assert message.edits == [ChgHeader(1, b"X-A", b""), ChgHeader(1, b"X-A", b"two")]
+
+
+def test_a_change_of_what_another_child_deleted_at_the_same_time_is_dropped() -> None:
+    message = message_of([(b"X-A", b"1")])
+    message.apply([ChgHeader(1, b"X-A", b"")], None, starts_group=False)
+    message.apply([ChgHeader(1, b"X-A", b"new")], None)
+    assert message.edits == [ChgHeader(1, b"X-A", b"")]
+
+
+# ---- numbering, by example
 
 THREE = [(b"X-A", b"1"), (b"Subject", b"hi"), (b"x-a", b"2"), (b"X-A", b"3")]
 

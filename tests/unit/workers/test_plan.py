@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from mmgr.protocol.commands import Data, Macro, Mail, Rcpt, Unknown, encode_command
-from mmgr.protocol.constants import Command, ProtocolFlag
+from mmgr.protocol.constants import ActionFlag, Command, ProtocolFlag
 from mmgr.protocol.options import NO_STEP, OptionNegotiation
-from workers.plan import Step, is_refused_recipient, is_wanted
+from workers.plan import Step, is_refused_recipient, is_wanted, lacks
 
 EVERYTHING = OptionNegotiation(6, 0, 0)
 UNKNOWN = Step(Command.SMFIC_UNKNOWN, encode_command(Unknown(b"HELP")), None)
@@ -95,3 +95,27 @@ def test_a_refused_recipient_is_kept_from_a_child_without_recipients() -> None:
 
 def test_an_accepted_recipient_is_sent_to_a_child_that_asked_for_refused_ones_too() -> None:
     assert is_wanted(recipient(rcpt_mailer=b"local"), OptionNegotiation(6, 0, ProtocolFlag.SMFIP_RCPT_REJ), True)
+
+
+def test_a_step_that_the_mta_left_out_is_sent_to_nobody() -> None:
+    assert not is_wanted(Step(Command.SMFIC_MAIL, b"", None, is_left_out=True), EVERYTHING, False)
+
+
+TOLD = OptionNegotiation(6, ActionFlag.SMFIF_ADDHDRS, ProtocolFlag.SMFIP_NORCPT | ProtocolFlag.SMFIP_NOUNKNOWN)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (TOLD, False),
+        (OptionNegotiation(6, 0, 0), True),
+        (OptionNegotiation(6, 0, ProtocolFlag.SMFIP_NORCPT), False),
+        (OptionNegotiation(6, ActionFlag.SMFIF_ADDHDRS, ProtocolFlag.SMFIP_NORCPT), False),
+        (OptionNegotiation(6, ActionFlag.SMFIF_CHGHDRS, ProtocolFlag.SMFIP_NORCPT), True),
+        (OptionNegotiation(6, ActionFlag.SMFIF_SETSYMLIST, ProtocolFlag.SMFIP_NORCPT), False),
+    ],
+)
+def test_a_child_lacks_what_it_wants_and_the_mta_was_told_to_leave_out(
+    wanted: OptionNegotiation, expected: bool
+) -> None:
+    assert lacks(wanted, TOLD) == expected
