@@ -122,12 +122,12 @@ class ListedChildren:
         """One child after another, until one decides."""
         for peer in self._peers:
             verdict = Continue() if peer in out else ask(peer)
-            is_early = out is self._out
             if isinstance(verdict, Accept):
                 out.add(peer)
+            elif isinstance(verdict, Discard) and out is self._out:
+                continue  # Postfix: there is no message yet, go on
             elif verdict is not None and not isinstance(verdict, (Continue, Skip)):
-                if not (is_early and isinstance(verdict, Discard)):  # Postfix: no message yet, go on
-                    return verdict
+                return verdict
         return Accept() if len(out) == len(self._peers) else Continue()
 
     def _whole_message(self, peer: MtaPeer) -> Verdict:
@@ -140,7 +140,7 @@ class ListedChildren:
 
 
 def saying(place: int, stage: str) -> Behaviour:
-    """A child that says at a stage what the sender, or before MAIL the host, asks for: ``<r.550@...>``, by its place."""
+    """A child that says at a stage what the sender, or before MAIL the host, asks for: ``<r.550@...>``, by place."""
 
     def new_responder() -> Responder:
         asked = [b""]

@@ -1,4 +1,4 @@
-"""One session after another through the daemon: several messages, recipients, aborts, evaluation mode, unknown commands.
+"""Sessions through the daemon: several messages, recipients, aborts, evaluation mode, unknown commands.
 
 Sources: design of the session semantics in docs/architecture.md; Sendmail's libmilter and Postfix's smtpd_milter.c.
 """
@@ -508,8 +508,7 @@ def test_acceptance_by_all_children_at_a_stage_is_told_at_once(trio: Rig, stage:
 
 @pytest.mark.parametrize("stage", ["mail", "rcpt", "data"])
 def test_after_acceptance_by_all_children_the_next_message_is_asked_about(trio: Rig, stage: str) -> None:
-    accepting = turns(STAGES[stage], Accept(), Reject())
-    trio.behave(c1=accepting, c2=accepting, c3=accepting)
+    trio.behave(**{name: turns(STAGES[stage], Accept(), Reject()) for name in TRIO})
     first, second = trio.deliver(numbered(1), numbered(2))
     assert (first.status, second.status) == (Status.ACCEPT, Status.REJECT)
 

@@ -54,8 +54,8 @@ def masked_header(name: bytes, value: bytes, mail: Mail, answers: Answers) -> tu
 def masked_event(event: Event, mail: Mail, answers: Answers) -> Event:
     """An event of an accepted mail, without the numbers of the child's own sessions.
 
-    Before the end of the message, libmilter shows a child that declined MAIL the queue id of whatever mail came before on
-    the same connection, so there it is only compared that there is one.
+    Before the end of the message, libmilter shows a child that declined MAIL the queue id of whatever mail came before
+    on the same connection, so there it is only compared that there is one.
     """
     kept = {key: value for key, value in event.items() if key not in ("session", "transaction")}
     queue_id = answers.queue_id
