@@ -64,7 +64,8 @@ def measure(sessions: int, say: Say) -> Memory:
             stop_together(children)
     say(
         f"{memory.workers} workers: {memory.idle.worker / 1e6:.2f} MB per idle worker, "
-        f"{memory.idle.total / 1e6:.0f} MB in total; {memory.opened.total / 1e6:.0f} MB with {memory.sessions} sessions open"
+        f"{memory.idle.total / 1e6:.0f} MB in total; "
+        f"{memory.opened.total / 1e6:.0f} MB with {memory.sessions} sessions open"
     )
     return memory
 

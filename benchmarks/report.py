@@ -10,9 +10,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
-from benchmarks.figures import Runs, Spread, ratio, spread
+from benchmarks.figures import Runs, Spread, mean, ratio, spread
 from benchmarks.memory import Memory, Weight
 from benchmarks.packets import OURS, Speed
 from benchmarks.plan import DIRECT, MANAGED, MANAGED_WAYS, NONE, Case, Plan, Section
@@ -21,7 +21,7 @@ from benchmarks.sessionprofile import SessionProfile
 
 BEGIN = "<!-- figures: begin (written by `make bench-docs`) -->"
 END = "<!-- figures: end -->"
-CHARTED = {
+CHARTED: Mapping[str, tuple[str, Callable[[Case], str]]] = {
     "Number of children": ("children", lambda case: str(case.children)),
     "Open sessions": ("open sessions", lambda case: str(case.sessions)),
     "Kept connections": ("open sessions, kept connections", lambda case: str(case.sessions)),
@@ -143,15 +143,19 @@ def _row(case: Case, runs: Runs, way: str) -> str:
         with_range(spread(runs[way], "each_ms")),
         f"**{ratio(runs, way, DIRECT).median:.2f}** {_range(ratio(runs, way, DIRECT))}",
         _both(runs, way, "p95_ms"),
-        number(spread(runs[way], "manager_cpu_ms").median),
-        _both(runs, way, "children_cpu_ms"),
-        _both(runs, way, "total_cpu_ms"),
+        number(mean(runs[way], "manager_cpu_ms")),
+        _means(runs, way, "children_cpu_ms"),
+        _means(runs, way, "total_cpu_ms"),
     ]
     return "| " + " | ".join(cells) + " |"
 
 
 def _both(runs: Runs, way: str, name: str) -> str:
     return ", ".join(number(spread(runs[each], name).median) for each in (DIRECT, way))
+
+
+def _means(runs: Runs, way: str, name: str) -> str:
+    return ", ".join(number(mean(runs[each], name)) for each in (DIRECT, way))
 
 
 def number(value: float) -> str:
@@ -169,11 +173,14 @@ def _range(values: Spread) -> str:
 
 
 def _memory(memory: Memory) -> str:
+    about = (
+        f"{memory.workers} workers, {memory.sessions} sessions. Proportional set sizes in MB; the sum of the resident "
+        "set sizes, which counts shared pages once per process, stands beside them."
+    )
     rows = [
         "### Memory",
         "",
-        f"{memory.workers} workers, {memory.sessions} sessions. Proportional set sizes; the sum of the resident set "
-        "sizes, which counts shared pages once per process, stands beside them. MB.",
+        about,
         "",
         "| | a worker (median) | master | total | total resident |",
         "| --- | --- | --- | --- | --- |",

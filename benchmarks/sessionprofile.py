@@ -18,7 +18,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, NoReturn
+from typing import Any, Callable, NoReturn
 
 from benchmarks import mails, usage
 from benchmarks.mtas import MilterMta
@@ -150,7 +150,7 @@ class _Worker:
 
 def _read(path: Path, sessions: int, cpu_ms: float, wall_ms: float) -> SessionProfile:
     """The profile, per mail; waiting for the MTA between sessions (epoll) is left out."""
-    stats = pstats.Stats(str(path)).stats  # type: ignore[attr-defined]
+    stats: Any = vars(pstats.Stats(str(path)))["stats"]
     lines = []
     rooms: Counter[str] = Counter()
     for (file, line, function), (_, calls, own_s, total_s, _) in stats.items():

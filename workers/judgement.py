@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import cast, get_args
 
 from mmgr.config.model import ChildSettings
-from mmgr.errors import ChildProtocolError, ChildTimeout
+from mmgr.errors import ChildProtocolError, ChildTimeout, PeerClosed
 from mmgr.protocol.constants import Command
 from mmgr.protocol.replies import (
     NEEDED_ACTION,
@@ -114,11 +114,25 @@ class Judgement:
         """Send what is unsent, or the next block; False when there is nothing to do without waiting."""
         if not self._unsent and not self._load():
             return False
-        taken = self._link.send_now(self._unsent)
+        try:
+            taken = self._link.send_now(self._unsent)
+        except PeerClosed:
+            self._take_last_words()
+            if self.verdict is None:
+                raise
+            return False
         if taken:
             self._unsent = self._unsent[taken:]
             self._touch()
         return not self._unsent
+
+    def _take_last_words(self) -> None:
+        """It hung up while it was sent more; it may have given its verdict before."""
+        while self.verdict is None:
+            frames = self._link.receive_now()
+            if not frames:
+                return
+            self._take(frames)
 
     def _load(self) -> bool:
         """Make the next block the one to be sent, unless it has to wait for replies."""
@@ -134,8 +148,6 @@ class Judgement:
         return True
 
     def _take(self, frames: list[bytes]) -> None:
-        if frames:
-            self._touch()
         for frame in frames:
             if self.verdict is not None:
                 self._is_chattering = True  # some libraries answer what was sent behind the command they refused
@@ -144,6 +156,8 @@ class Judgement:
                 self._awaited.popleft()
             else:
                 self._take_reply(decode_reply(frame))
+        if frames:
+            self._touch()
 
     def _take_reply(self, reply: ReplyMessage) -> None:
         if isinstance(reply, Progress):
@@ -180,6 +194,6 @@ class Judgement:
 
     def _touch(self) -> None:
         """The child showed life: its deadline starts anew, within the bounds of the whole message."""
-        is_at_end = self._is_all_loaded and not self._unsent and len(self._awaited) <= 1
+        is_at_end = not self._unsent and bool(self._awaited) and self._awaited[0] == Command.SMFIC_BODYEOB
         timeout_s = self._settings.end_of_message_timeout_s if is_at_end else self._settings.reading_timeout_s
         self.deadline = min(time.monotonic() + timeout_s, self._last)

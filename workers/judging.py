@@ -51,6 +51,7 @@ def _work(group: list[Child], message: Message, patience: Callable[[], None]) ->
                 break
         waiting = _Waiting()
         while working:
+            working[0].say_awaited()
             ready = waiting.until_ready(working)
             working = [child for child in working if child.advance(child in ready)]
             _cancel_behind(group, working)

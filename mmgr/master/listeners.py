@@ -13,6 +13,7 @@ import logging
 import os
 import socket
 import stat
+import struct
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ BACKLOG = 1024
 
 LOCK_PATIENCE_S = 5.0
 PROBE_TIMEOUT_S = 2.0
+
+_CREDENTIALS = struct.Struct("@iII")
+"""struct ucred: pid, uid, gid; of a unix socket's listener as they were when it called listen (unix(7))."""
 
 
 @dataclass(frozen=True)
@@ -168,17 +172,30 @@ def _make_room(endpoint: Endpoint, replaces_stale: bool) -> None:
 
 
 def _somebody_listens(path: str) -> bool:
-    """Only a refused connection proves that nobody does."""
+    """Only a refused connection proves that nobody does, or the death of the process that called listen.
+
+    Workers of a killed master hold its socket until their sessions end, and would keep the next master away.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(PROBE_TIMEOUT_S)
         try:
             probe.connect(path)
-        except ConnectionRefusedError:
-            return False
-        except FileNotFoundError:
+            credentials = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        except (ConnectionRefusedError, FileNotFoundError):
             return False
         except OSError:
             return True
+    return _is_alive(_CREDENTIALS.unpack(credentials)[0])
+
+
+def _is_alive(pid: int) -> bool:
+    """Does the process exist? One that we can't see (0: it is in another PID namespace) may."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
     return True
 
 

@@ -180,8 +180,8 @@ class Manager:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         wait_for(lambda: not group_members(self.pid), "end of the manager's process group after SIGKILL")
-        if self.socket_path is not None:
-            self.socket_path.unlink(missing_ok=True)
+        if self.socket_path is not None and self.socket_path.is_socket():
+            self.socket_path.unlink()
 
     def assert_nothing_left(self) -> None:
         """After the end: no process of the group lives, the socket file is gone."""

@@ -16,7 +16,7 @@ import mmgr.log as logs
 from mmgr.config.model import LogSettings
 from mmgr.log import CAUSES_MAX, RateLimit, quoted, set_up, shown
 
-often = settings(max_examples=150, deadline=None)
+often = settings(max_examples=80, deadline=None)
 VALUE = re.compile(r"[!-~]+")
 QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 LINE = re.compile(rf"[a-z-]+(?: [a-z_]+=(?:{QUOTED.pattern}|[^ \"]+|\"\"))*")

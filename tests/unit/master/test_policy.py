@@ -239,7 +239,7 @@ def settle(master: Master) -> None:
         master.act()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(n_workers=st.integers(1, 4), life=events)
 def test_whatever_happens_no_rule_is_broken(n_workers: int, life: list[tuple[str, float]]) -> None:
     """The rules are the assertions of ``Master``: not too many workers, one that serves, no action again and again."""

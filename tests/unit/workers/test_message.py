@@ -31,7 +31,7 @@ from workers.spool import BodySpool
 
 Model = Union[type[PostfixHeaders], type[SendmailHeaders]]
 
-often = settings(max_examples=70, deadline=None)
+often = settings(max_examples=50, deadline=None)
 both_mtas = pytest.mark.parametrize("model", [PostfixHeaders, SendmailHeaders])
 
 names = st.sampled_from([b"X-A", b"x-a", b"X-B", b"Received", b"Subject"])

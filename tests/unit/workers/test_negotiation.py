@@ -37,7 +37,7 @@ POSTFIX = {
 OFFER = POSTFIX[6]
 EVERYTHING = OptionNegotiation(6, ALL_ACTIONS & ~ActionFlag.SMFIF_SETSYMLIST, 0)
 
-often = settings(max_examples=60, deadline=None)
+often = settings(max_examples=40, deadline=None)
 
 macro_names = st.sampled_from([b"i", b"j", b"v", b"_", b"{mail_addr}", b"mail_addr", b"{auth_authen}", b"{x}"])
 macro_lists = st.dictionaries(st.sampled_from(MacroStage), st.lists(macro_names, max_size=4).map(tuple), max_size=7)
