@@ -1,13 +1,15 @@
 """The only recv and send of milter bytes: whole frames over a connected socket, with deadlines.
 
-Blocking code in small steps: wait with poll, then one recv or send on a non-blocking socket. A deadline is a point of
-``time.monotonic()``; None waits for ever. ``OSError`` ends here: it becomes PeerClosed, and a deadline PeerTimeout.
+Blocking code in small steps. A read is one recv that the kernel ends by itself after a while (SO_RCVTIMEO), so that a
+reply costs one system call and not two; a write never waits in send. A deadline is a point of ``time.monotonic()``,
+None waits for ever. ``OSError`` ends here: it becomes PeerClosed, and a deadline PeerTimeout.
 """
 
 from __future__ import annotations
 
 import select
 import socket
+import struct
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -16,8 +18,8 @@ from mmgr.endpoint import Address, Endpoint, connect_addresses
 from mmgr.errors import PeerClosed, PeerTimeout, PeerTruncated
 from mmgr.protocol.framing import FrameBuffer
 
-READ_BYTES = 262144
-"""One read takes up to this: four full body chunks."""
+READ_BYTES = 65536
+"""One read takes up to this: a full body chunk; above 128 KiB each read would cost malloc a mapping of its own."""
 
 IOV_MAX = 512
 """Pieces of one vectored write; POSIX promises 16, Linux takes 1,024."""
@@ -25,8 +27,13 @@ IOV_MAX = 512
 HELD_BYTES_MAX = 4194304
 """What is read ahead while a write waits: 800,000 plain replies, more than any one write asks for."""
 
+IDLE_TICK_S = 60.0
+"""A read without patience looks at its deadline at least this often."""
+
 BACKLOG_RETRY_S = 0.02
 """How soon a unix socket with a full backlog is tried again."""
+
+_TIMEVAL = struct.Struct("@ll")
 
 Patience = Callable[[], None]
 """What is called each time that a read has waited for another ``tick_s`` without a byte."""
@@ -39,12 +46,11 @@ class FrameStream:
     """
 
     def __init__(self, connected: socket.socket, length_max: int) -> None:
-        connected.setblocking(False)
+        connected.setblocking(True)
         self._socket = connected
+        self._recv_wait_s = 0.0
         self._buffer = FrameBuffer(length_max)
         self._frames: deque[bytes] = deque()
-        self._readable = select.poll()
-        self._readable.register(connected, select.POLLIN)
         self._is_tcp = connected.family in (socket.AF_INET, socket.AF_INET6)
         if self._is_tcp:
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -66,8 +72,9 @@ class FrameStream:
         while not self._frames:
             if self._buffer.is_broken:
                 self._buffer.feed(b"")
-            self._wait_readable(deadline, patience, tick_s)
-            self._frames.extend(self._buffer.feed(self._receive()))
+            self._frames.extend(self._read_some(deadline, tick_s if patience else IDLE_TICK_S))
+            if patience and not self._frames:
+                patience()
         return self._frames.popleft()
 
     def write(self, frames: Sequence[bytes], deadline: float | None) -> None:
@@ -83,17 +90,17 @@ class FrameStream:
         """Try to send without waiting at all; False if the peer went or takes no more. For farewells only."""
         data = b"".join(frames)
         try:
-            return self._socket.send(data) == len(data)
+            return self._socket.send(data, socket.MSG_DONTWAIT) == len(data)
         except OSError:
             return False
 
-    def receive_now(self) -> list[bytes]:
-        """The frames that are there, after at most one read and without waiting; empty if none is whole yet.
+    def receive_now(self, wait_s: float = 0.0) -> list[bytes]:
+        """The frames that are there, after at most one read, which waits up to wait_s; empty if none is whole yet.
 
         Raises PeerClosed at the end of the stream, RemoteProtocolError for a length that no peer may announce.
         """
         if not self._frames:
-            return self._buffer.feed(self._receive())
+            return self._buffer.feed(self._receive(wait_s))
         frames = list(self._frames)
         self._frames.clear()
         return frames
@@ -101,7 +108,7 @@ class FrameStream:
     def send_now(self, data: memoryview) -> int:
         """Send what the kernel takes without waiting, and say how many bytes that was. Raises PeerClosed."""
         try:
-            return self._socket.send(data)
+            return self._socket.send(data, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return 0
         except OSError as error:
@@ -112,24 +119,26 @@ class FrameStream:
         self._socket.close()
         self._frames.clear()
 
-    def _wait_readable(self, deadline: float | None, patience: Patience | None, tick_s: float) -> None:
-        while True:
-            if self._socket.fileno() < 0:
-                raise PeerClosed("connection closed on this side")
-            wait_s = tick_s if patience else None
-            if deadline is not None:
-                left_s = deadline - time.monotonic()
-                if left_s <= 0 and not self._readable.poll(0):
-                    raise PeerTimeout("no answer in time")
-                wait_s = max(left_s, 0.0) if wait_s is None else max(min(left_s, wait_s), 0.0)
-            if self._readable.poll(None if wait_s is None else wait_s * 1000 + 1):
-                return
-            if patience and (deadline is None or time.monotonic() < deadline):
-                patience()
+    def _read_some(self, deadline: float | None, tick_s: float) -> list[bytes]:
+        """One read of at most tick_s; raises PeerTimeout if the deadline passes without a byte."""
+        if deadline is None:
+            return self._buffer.feed(self._receive(tick_s))
+        left_s = deadline - time.monotonic()
+        data = self._receive(min(left_s, tick_s))
+        if not data and time.monotonic() >= deadline:
+            raise PeerTimeout("no answer in time")
+        return self._buffer.feed(data)
 
-    def _receive(self) -> bytes:
+    def _receive(self, wait_s: float) -> bytes:
+        """What came, b"" if nothing did within wait_s. Raises PeerClosed."""
+        if self._socket.fileno() < 0:
+            raise PeerClosed("connection closed on this side")
         try:
-            data = self._socket.recv(READ_BYTES)
+            if wait_s > 0:
+                self._let_recv_wait(wait_s)
+                data = self._socket.recv(READ_BYTES)
+            else:
+                data = self._socket.recv(READ_BYTES, socket.MSG_DONTWAIT)
             if self._is_tcp and data:
                 self._acknowledge_at_once()
         except BlockingIOError:
@@ -144,6 +153,15 @@ class FrameStream:
             raise PeerClosed("connection closed")
         return data
 
+    def _let_recv_wait(self, wait_s: float) -> None:
+        """Have the kernel end a recv after wait_s, at most IDLE_TICK_S; told only if it is not so already."""
+        wait_s = min(max(wait_s, 0.001), IDLE_TICK_S)
+        if wait_s != self._recv_wait_s:
+            self._recv_wait_s = wait_s
+            seconds = int(wait_s)
+            timeval = _TIMEVAL.pack(seconds, int((wait_s - seconds) * 1e6))
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
+
     def _acknowledge_at_once(self) -> None:
         """Linux forgets TCP_QUICKACK after use; without it libmilter's small replies stall 40 ms each (Nagle)."""
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
@@ -153,7 +171,7 @@ class FrameStream:
         room = HELD_BYTES_MAX
         while view:
             try:
-                view = view[self._socket.send(view) :]
+                view = view[self._socket.send(view, socket.MSG_DONTWAIT) :]
             except BlockingIOError:
                 if self._wait_writable(deadline, select.POLLIN if room > 0 else 0):
                     room -= self._read_ahead()
@@ -178,7 +196,7 @@ class FrameStream:
     def _read_ahead(self) -> int:
         """Read once while a write waits; how many bytes came. The end of the stream is left for ``read`` to find."""
         try:
-            data = self._receive()
+            data = self._receive(0.0)
         except PeerClosed:
             return HELD_BYTES_MAX
         self._frames.extend(self._buffer.feed(data))

@@ -9,9 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import NamedTuple, cast, get_args
+from typing import cast, get_args
 
 from mmgr.config.model import ChildSettings
 from mmgr.errors import ChildError, ChildProtocolError, ChildUnavailable
@@ -20,25 +18,20 @@ from mmgr.protocol.commands import Abort, encode_command
 from mmgr.protocol.constants import STAGE_NAMES, Command
 from mmgr.protocol.errors import RemoteProtocolError
 from mmgr.protocol.options import OptionNegotiation
-from mmgr.protocol.replies import (
-    AddHeader,
-    ChgHeader,
-    Continue,
-    Edit,
-    InsHeader,
-    ReplyMessage,
-    Skip,
-    Verdict,
-)
+from mmgr.protocol.replies import AddHeader, ChgHeader, Continue, Edit, InsHeader, ReplyMessage, Skip, Verdict
 from workers.content import Content
 from workers.judgement import Judgement
 from workers.link import ChildLink
-from workers.message import Body, Message
+from workers.message import Message
 from workers.plan import Step, is_refused_recipient, is_wanted, lacks
 from workers.spool import SpoolError
+from workers.surroundings import Outcome, Surroundings
 from workers.verdict import CONTINUE, SESSION_STAGES, as_counted, fallback, is_deciding, verdict_name
 
 log = logging.getLogger(__name__)
+
+SHOWN_AFTER_S = 1.0
+"""A child that is being waited for stands in the process title after this long."""
 
 _ABORT = encode_command(Abort())
 _VERDICTS = get_args(Verdict)
@@ -46,34 +39,25 @@ _VERDICTS = get_args(Verdict)
 _warnings = RateLimit()
 
 
-class Outcome(NamedTuple):
-    """What a child made of a whole message: verdict, edits in the order made, and a new body (None: the old one)."""
+class _Failing:
+    """Turns what a child does wrong into its failure. A class and no generator: entered some thirty times a message."""
 
-    verdict: Verdict
-    edits: Sequence[Edit] = ()
-    new_body: Body | None = None
+    __slots__ = ("_child", "_command")
 
+    def __init__(self, child: Child, command: int) -> None:
+        self._child = child
+        self._command = command
 
-class Surroundings(NamedTuple):
-    """What a child needs of its session.
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
 
-    offer is what children are offered here. remembered holds what children negotiated earlier, by name and offer.
-    history gives the steps so far, which a child that is connected late is told. patience is called while one is
-    waited for, tell_wait with the name of the one that is waited for. make_body makes room for a replaced body.
-    told is what the MTA was told in the negotiation, of version 0 before it.
-    limit is when the MTA has to have its answer, None if it can be asked for patience.
-    """
-
-    session_id: str
-    offer: OptionNegotiation
-    remembered: dict[tuple[str, OptionNegotiation], OptionNegotiation]
-    history: Callable[[], Sequence[Step]]
-    macros: Callable[[int], bytes | None]
-    patience: Callable[[], None]
-    tell_wait: Callable[[str], None]
-    make_body: Callable[[], Body]
-    limit: Callable[[], float | None]
-    told: Callable[[], OptionNegotiation]
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, (ChildError, RemoteProtocolError)):
+            self._child.fail(error, self._command)
+            return True
+        if isinstance(error, SpoolError):
+            self._child.fail(ChildProtocolError(f"cut off: {error}"), self._command)
+        return False
 
 
 class Child:
@@ -95,6 +79,7 @@ class Child:
         self._has_recipient = False
         self._judgement: Judgement | None = None
         self._began = 0.0
+        self._is_shown_waiting = False
 
     @property
     def options(self) -> OptionNegotiation | None:
@@ -161,13 +146,13 @@ class Child:
 
     def _open(self, limit: float | None = None) -> None:
         """Connect, negotiate, and tell it what it missed; what it says to that counts now."""
-        self._around.tell_wait(self.name)
         started = time.monotonic()
         try:
             limit = self._around.limit() if limit is None else limit
-            self._link = ChildLink.open(self.settings, self._around.offer, self._around.patience, limit)
+            self._link = ChildLink.open(self.settings, self._around.offer, self._be_patient, limit)
         finally:
             self.waited_s += time.monotonic() - started
+            self._end_waiting()
         self._remember(self._link.options)
         for step in self._around.history():
             if not self.is_asked:
@@ -218,12 +203,12 @@ class Child:
 
     def _next(self, timeout_s: float) -> ReplyMessage:
         assert self._link is not None
-        self._around.tell_wait(self.name)
         started = time.monotonic()
         try:
             return self._link.reply(timeout_s, self._around.limit())
         finally:
             self.waited_s += time.monotonic() - started
+            self._end_waiting()
 
     def _settle(self, reply: Verdict, command: int) -> None:
         """Take a reply: what it counts as, and whether the child is asked any further."""
@@ -243,6 +228,18 @@ class Child:
         else:
             self._is_done = True
             self._is_inside = False
+
+    def _be_patient(self) -> None:
+        """It has been waited for for another second: the title says so, and the MTA may be asked for patience."""
+        if not self._is_shown_waiting:
+            self._is_shown_waiting = True
+            self._around.tell_wait(self.name)
+        self._around.patience()
+
+    def _end_waiting(self) -> None:
+        if self._is_shown_waiting:
+            self._is_shown_waiting = False
+            self._around.tell_wait("")
 
     def _counted(self, command: int) -> Verdict:
         if self.settings.evaluation_mode:
@@ -274,15 +271,18 @@ class Child:
                     )
         return self.advance(is_readable=False)
 
-    def advance(self, is_readable: bool) -> bool:
-        """Go on as far as possible without waiting; is there more to wait for? Raises SpoolError alone."""
+    def advance(self, is_readable: bool, wait_s: float = 0.0) -> bool:
+        """Go on as far as possible, waiting up to wait_s to read; is there more to do? Raises SpoolError alone."""
         judgement = self._judgement
         if judgement is None or self.failure is not None:
             return False
         with self._failing(judgement.current):
-            judgement.advance(is_readable)
+            judgement.advance(is_readable, wait_s)
         if self.failure is None and not judgement.is_over:
+            if time.monotonic() - self._began >= SHOWN_AFTER_S:
+                self._be_patient()
             return True
+        self._end_waiting()
         self.waited_s += time.monotonic() - self._began
         if self.failure is None:
             self._conclude(judgement)
@@ -294,6 +294,7 @@ class Child:
 
     def cancel(self) -> None:
         """An earlier child decided: nobody wants to know any more what this one thinks of the message."""
+        self._end_waiting()
         self._drop_judgement()
         self._is_done = True
         self._said = CONTINUE
@@ -351,18 +352,13 @@ class Child:
 
     # ---- failure
 
-    @contextmanager
-    def _failing(self, command: int) -> Iterator[None]:
+    def _failing(self, command: int) -> _Failing:
         """Whatever the child does wrong in here ends it for the session; its fallback counts from then on."""
-        try:
-            yield
-        except (ChildError, RemoteProtocolError) as error:
-            self._fail(error if isinstance(error, ChildError) else ChildProtocolError(str(error)), command)
-        except SpoolError as error:
-            self._fail(ChildProtocolError(f"cut off: {error}"), command)
-            raise
-        finally:
-            self._around.tell_wait("")
+        return _Failing(self, command)
+
+    def fail(self, error: Exception, command: int) -> None:
+        """It did something wrong at this command: end it for the session."""
+        self._fail(error if isinstance(error, ChildError) else ChildProtocolError(str(error)), command)
 
     def _fail(self, failure: ChildError, command: int) -> None:
         self.failure = failure

@@ -94,11 +94,11 @@ class Judgement:
         """Is every reply in and every byte out, so that another message can follow on the connection?"""
         return not self._awaited and not self._unsent and not self._is_chattering
 
-    def advance(self, is_readable: bool) -> None:
-        """Read, count, send, as far as it goes without waiting. Raises ChildError, SpoolError."""
-        with translated():
+    def advance(self, is_readable: bool, wait_s: float = 0.0) -> None:
+        """Read, waiting up to wait_s, count, and send without waiting. Raises ChildError, SpoolError."""
+        with translated:
             if is_readable:
-                self._take(self._link.receive_now())
+                self._take(self._link.receive_now(wait_s))
             while self.verdict is None and self._send():
                 pass
         if self.verdict is None and time.monotonic() >= self.deadline:

@@ -51,9 +51,7 @@ def _work(group: list[Child], message: Message, patience: Callable[[], None]) ->
                 break
         waiting = _Waiting()
         while working:
-            working[0].say_awaited()
-            ready = waiting.until_ready(working)
-            working = [child for child in working if child.advance(child in ready)]
+            working = waiting.advance(working)
             _cancel_behind(group, working)
             working = [child for child in working if child.judgement is not None]
             patience()
@@ -98,8 +96,21 @@ class _Waiting:
         self._poll = select.poll()
         self._registered: dict[int, int] = {}
 
-    def until_ready(self, working: Sequence[Child]) -> set[Child]:
-        """The children whose sockets can be read (or have failed); waits up to a tick, or the next deadline."""
+    def advance(self, working: list[Child]) -> list[Child]:
+        """Wait until something can be done, do it, and give back those who are not done yet.
+
+        Waits up to a tick, or the next deadline. A child that works alone and only has to answer is read from at once,
+        as a read can wait by itself.
+        """
+        alone = working[0].judgement if len(working) == 1 else None
+        if alone is not None and not alone.wants_to_send:
+            wait_s = max(0.0, min(TICK_S, alone.deadline - time.monotonic()))
+            return [child for child in working if child.advance(True, wait_s)]
+        ready = self._until_ready(working)
+        return [child for child in working if child.advance(child in ready)]
+
+    def _until_ready(self, working: list[Child]) -> set[Child]:
+        """The children whose sockets can be read (or have failed)."""
         wanted = {}
         deadline = time.monotonic() + TICK_S
         for child in working:

@@ -6,8 +6,7 @@ No policy here: what a reply means and what a failure counts as is ``workers.chi
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 from mmgr import stream
 from mmgr.config.model import ChildSettings
@@ -35,17 +34,30 @@ _QUIT = encode_command(Quit())
 Patience = Callable[[], None]
 
 
-@contextmanager
-def translated() -> Iterator[None]:
-    """The edge: whatever goes wrong with a child's socket leaves here as one of the three ChildErrors."""
-    try:
-        yield
-    except (PeerClosed, EndpointError) as error:
-        raise ChildUnavailable(str(error)) from error
-    except PeerTimeout as error:
-        raise ChildTimeout(str(error)) from error
-    except RemoteProtocolError as error:
-        raise ChildProtocolError(str(error)) from error
+class _Translation:
+    """The edge: whatever goes wrong with a child's socket leaves a ``with translated:`` as one of the ChildErrors.
+
+    A class and no generator, as it is entered some forty times a message.
+    """
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if kind is None:
+            return
+        for ours, theirs in _TRANSLATIONS:
+            if isinstance(error, theirs):
+                raise ours(str(error)) from error
+
+
+_TRANSLATIONS: tuple[tuple[type[ChildError], tuple[type[Exception], ...]], ...] = (
+    (ChildUnavailable, (PeerClosed, EndpointError)),
+    (ChildTimeout, (PeerTimeout,)),
+    (ChildProtocolError, (RemoteProtocolError,)),
+)
+
+translated = _Translation()
 
 
 class ChildLink:
@@ -76,12 +88,12 @@ class ChildLink:
     def send(self, frames: Sequence[bytes]) -> None:
         """Write frames within the writing timeout. Raises ChildError, also for a reply that nobody asked for."""
         self.expect_silence()
-        with translated():
+        with translated:
             self._stream.write(frames, time.monotonic() + self._settings.writing_timeout_s)
 
     def expect_silence(self) -> None:
         """Raise ChildProtocolError if the child said something that nobody asked for; progress is no such thing."""
-        with translated():
+        with translated:
             while self._stream.has_frame():
                 if not isinstance(decode_reply(self._stream.read(None)), Progress):
                     raise RemoteProtocolError("a reply that nobody asked for")
@@ -92,7 +104,7 @@ class ChildLink:
         last = started + timeout_s * PROGRESS_EXTENDS
         if limit is not None:
             last = min(last, limit)
-        with translated():
+        with translated:
             while True:
                 deadline = min(time.monotonic() + timeout_s, last)
                 reply = decode_reply(self._stream.read(deadline, self._patience))
@@ -106,9 +118,9 @@ class ChildLink:
         """The socket, for waiting on several children."""
         return self._stream.fileno()
 
-    def receive_now(self) -> list[bytes]:
-        """What came since the last call; empty if nothing. Raises PeerClosed, RemoteProtocolError."""
-        return self._stream.receive_now()
+    def receive_now(self, wait_s: float = 0.0) -> list[bytes]:
+        """What came, waiting up to wait_s for it; empty if nothing. Raises PeerClosed, RemoteProtocolError."""
+        return self._stream.receive_now(wait_s)
 
     def send_now(self, data: memoryview) -> int:
         """How many bytes the socket took; 0 if it takes none now. Raises PeerClosed."""
@@ -125,7 +137,7 @@ class ChildLink:
         answer = self.reply(self._settings.reading_timeout_s, limit)
         if not isinstance(answer, OptionNegotiation):
             raise ChildProtocolError(f"answered the negotiation with {type(answer).__name__}")
-        with translated():
+        with translated:
             check_answer(offer, answer)
         self.options = answer
 
@@ -138,7 +150,7 @@ def _connect(settings: ChildSettings, limit: float | None) -> stream.FrameStream
     failure: ChildError = ChildUnavailable("no connection_spec")
     for endpoint in settings.connection_spec:
         try:
-            with translated():
+            with translated:
                 return stream.connect(endpoint, deadline, REPLY_LENGTH_MAX)
         except ChildError as error:
             failure = type(error)(f"{endpoint}: {error}")

@@ -255,5 +255,5 @@ def check_edit(edit: Edit) -> None:
 
 
 def _is_header_name(name: bytes) -> bool:
-    """RFC 5322, section 3.6.8: printable US-ASCII but the colon; 8-bit names pass, as both MTAs let them pass."""
-    return bool(name) and all(byte > 32 and byte != 127 and byte != 58 for byte in name)
+    """RFC 5322, section 3.6.8: printable US-ASCII but the colon. Postfix takes any other for the end of the headers."""
+    return bool(name) and all(32 < byte < 127 and byte != 58 for byte in name)

@@ -13,6 +13,7 @@ from mmgr.protocol.macros import decode_macros
 from mmgr.protocol.options import ALWAYS_SILENT, OptionNegotiation
 from mmgr.protocol.replies import Progress, Verdict, encode_reply
 from mmgr.stream import FrameStream
+from workers.negotiation import COLLECTED
 from workers.verdict import CONTINUE
 
 FIRST_TIMEOUT_S = 30.0
@@ -36,6 +37,7 @@ BUDGET_S = 8.0
 MESSAGE_BUDGET_S = 280.0
 """The same for the end of a message: Sendmail's T=E is 300 s for all of it, progress or not."""
 
+_COLLECTED = frozenset((int(Command.SMFIC_MACRO), *map(int, COLLECTED)))
 _PROGRESS = encode_reply(Progress())
 _CONTINUE = encode_reply(CONTINUE)
 
@@ -57,11 +59,12 @@ class Mta:
 
     def next(self) -> bytes:
         """The next command's frame. Raises PeerTimeout, PeerClosed, RemoteProtocolError."""
-        patience_s = IDLE_TIMEOUT_S if self.command else FIRST_TIMEOUT_S
-        frame = self._stream.read(time.monotonic() + patience_s)
+        now = time.monotonic()
+        frame = self._stream.read(now + (IDLE_TIMEOUT_S if self.command else FIRST_TIMEOUT_S))
         self.command = frame[CODE]
-        self._came = time.monotonic()
-        self._progress_due = self._came + PROGRESS_EVERY_S
+        if self.command not in _COLLECTED:
+            self._came = time.monotonic()
+            self._progress_due = self._came + PROGRESS_EVERY_S
         return frame
 
     def learn(self, connect_macros: bytes) -> None:

@@ -6,6 +6,7 @@ everything but the end of a message. Macro lists: ``mmgr.protocol.macros``.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 from mmgr.config.model import ChildSettings
@@ -76,6 +77,12 @@ def check_answer(offer: OptionNegotiation, answer: OptionNegotiation) -> None:
 
 
 def answer_to_mta(mta: OptionNegotiation, children: Sequence[OptionNegotiation]) -> OptionNegotiation:
+    """``merged``, which is the same for nearly every session and therefore remembered."""
+    return merged(mta, tuple(children))
+
+
+@functools.lru_cache(maxsize=64)
+def merged(mta: OptionNegotiation, children: tuple[OptionNegotiation, ...]) -> OptionNegotiation:
     """The union of what the children need, as an answer to the MTA's offer.
 
     A step that no child wants is switched off; headers, end of headers and body need no reply as far as the MTA can do

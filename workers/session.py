@@ -21,15 +21,17 @@ from mmgr.protocol.replies import Accept, Discard, TempFail, Verdict
 from mmgr.protocol.states import IN_TRANSACTION, State, next_state
 from mmgr.stream import FrameStream
 from workers import dispatch, judging
-from workers.child import Child, Surroundings
+from workers.child import Child
 from workers.dispatch import Decision
+from workers.macrostore import MacroStore
 from workers.message import Message
 from workers.mta import Mta, MtaLost
 from workers.negotiation import WANTS_MAIL, answer_to_mta, check_offer, offer_to_children, options_of_failed
 from workers.plan import Step, is_refused_recipient
 from workers.sessionlog import Report, SessionLog
 from workers.spool import BodySpool, SpoolError
-from workers.transaction import STAGES, Transaction, queue_id_of
+from workers.surroundings import Surroundings
+from workers.transaction import STAGES, Transaction
 from workers.verdict import ACCEPT, CONTINUE, SESSION_STAGES, fallback, is_deciding, verdict_name
 
 NEGOTIATION_BUDGET_S = 20.0
@@ -61,7 +63,7 @@ class Session:
         self._standing: Decision | None = None
         self._is_let_go = False
         self._session_steps: dict[int, Step] = {}
-        self._macros: dict[int, bytes] = {}
+        self._macros = MacroStore()
         self._events = SessionLog(session_id)
         self._transaction: Transaction | None = None
 
@@ -86,6 +88,8 @@ class Session:
             frame = self._mta.next()
             if self._mta.command == Command.SMFIC_QUIT:
                 return
+            if self._mta.command == Command.SMFIC_MACRO and self._macros.is_repeated(frame):
+                continue
             message = decode_command(frame)
             try:
                 self._take(frame, message)
@@ -171,11 +175,9 @@ class Session:
         self._events.client = ""
 
     def _take_macros(self, frame: bytes, message: CommandMessage) -> None:
-        """Keep the macros of a stage until others come or the transaction is over; an empty set clears them."""
-        stage = frame[PAYLOAD]
-        self._macros.pop(stage, None)
+        """Keep the macros of a stage; those of a step that the MTA was told to leave out are passed on at once."""
+        stage = self._macros.take(frame)
         if len(frame) > PAYLOAD + 1:
-            self._macros[stage] = frame
             if stage == Command.SMFIC_CONNECT:
                 self._mta.learn(frame)
             if stage in _ENVELOPE and self._is_declined(stage):
@@ -209,7 +211,7 @@ class Session:
     def _take_unknown(self, frame: bytes, message: CommandMessage) -> None:
         decision = self._ask(frame)
         self._mta.tell(decision.verdict if decision else CONTINUE)
-        self._macros.pop(Command.SMFIC_UNKNOWN, None)
+        self._macros.forget(Command.SMFIC_UNKNOWN)
 
     # ---- one transaction
 
@@ -326,11 +328,9 @@ class Session:
             self._state = State.END
         for child in self._children:
             child.end_message()
-        self._events.transaction(transaction, outcome, self._mta.command, queue_id_of(self._macros), self._children)
+        self._events.transaction(transaction, outcome, self._mta.command, self._macros.queue_id(), self._children)
         transaction.message.close()
-        for stage in STAGES:
-            if stage != Command.SMFIC_MAIL or self._mta.command not in (Command.SMFIC_MAIL, Command.SMFIC_MACRO):
-                self._macros.pop(stage, None)
+        self._macros.end_transaction(next_begins=self._mta.command in (Command.SMFIC_MAIL, Command.SMFIC_MACRO))
 
     # ---- asking
 

@@ -35,14 +35,14 @@ class SessionLog:
         self.client = ""
 
     def transaction(
-        self, transaction: Transaction, outcome: str, command: int, queue_id: str, children: Iterable[Child]
+        self, transaction: Transaction, outcome: str, command: int, queue_id: bytes, children: Iterable[Child]
     ) -> None:
         """The one line of a transaction; child is the one that decided, if one did."""
         log.info(
             "transaction session=%s queue_id=%s client=%s sender=%s recipients=%s refused=%s stage=%s verdict=%s "
             "child=%s elapsed_s=%.4f size_bytes=%d edits=%d children=%s",
             self._id,
-            queue_id or "-",
+            shown(queue_id) if queue_id else "-",
             self.client or "-",
             "-" if transaction.sender is None else shown(transaction.sender),
             transaction.recipients if transaction.is_counting else "-",

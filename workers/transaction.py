@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mmgr.log import shown
 from mmgr.protocol.constants import Command
-from mmgr.protocol.framing import PAYLOAD
-from mmgr.protocol.macros import decode_macros
 from workers.message import Message
 from workers.plan import Step
 from workers.spool import SpoolError
@@ -45,13 +41,3 @@ class Transaction:
     spool_failure: SpoolError | None = None
     edits: int = 0
     decided_by: str = ""
-
-
-def queue_id_of(macros: Mapping[int, bytes]) -> str:
-    """The MTA's queue id, from the latest stage that has one: Postfix knows it from the second recipient on."""
-    for stage in reversed(STAGES):
-        frame = macros.get(stage)
-        found = decode_macros(frame[PAYLOAD:])[1].get(b"i") if frame is not None else None
-        if found:
-            return shown(found)
-    return ""

@@ -131,33 +131,45 @@ class FrameBuffer:
         """
         if self._fault:
             raise RemoteProtocolError(self._fault)
-        buffer = self._buffer
-        buffer += data
-        size = len(buffer)
+        held = self._buffer
+        if held:
+            held += data
+            if self._is_waiting_for_more():
+                return []
+            data = bytes(held)
+        size = len(data)
         start = 0
         frames: list[bytes] = []
         while size - start >= CODE:
-            (length,) = _unpack_length(buffer, start)
+            (length,) = _unpack_length(data, start)
             if length < PACKET_LENGTH_MIN or length > self._length_max:
-                self._fault = self._bad_length(length, start)
+                self._fault = self._bad_length(length, data[start : start + 24])
                 break
             end = start + CODE + length
             if end > size:
                 break
-            frames.append(bytes(buffer[start:end]))
+            frames.append(data[start:end])
             start = end
-        if start:
-            del buffer[:start]
+        if start or not held:
+            held[:] = data[start:]
         if self._fault and not frames:
             raise RemoteProtocolError(self._fault)
         return frames
+
+    def _is_waiting_for_more(self) -> bool:
+        """Is the first frame not whole yet, its length being one that may be? Keeps arrival byte by byte cheap."""
+        held = self._buffer
+        if len(held) < CODE:
+            return True
+        length: int = _unpack_length(held, 0)[0]
+        return PACKET_LENGTH_MIN <= length <= self._length_max and len(held) < CODE + length
 
     def looks_like(self) -> str:
         """What the bytes that are held back look like (``looks_like``)."""
         return looks_like(bytes(self._buffer[:24]))
 
-    def _bad_length(self, length: int, start: int) -> str:
-        seen = looks_like(bytes(self._buffer[start : start + 24]))
+    def _bad_length(self, length: int, head: bytes) -> str:
+        seen = looks_like(head)
         limit = f"between {PACKET_LENGTH_MIN} and {self._length_max}"
         return f"packet length {length} is not {limit}; this looks like {seen}"
 

@@ -58,6 +58,13 @@ SINCE_VERSION: Mapping[int, int] = {Command.SMFIC_UNKNOWN: 3, Command.SMFIC_DATA
 """Commands that an older peer must not be sent; all others are there since version 2."""
 
 
+# The same as plain integers: asked some hundred times a message, where arithmetic with flags costs ten times as much.
+_NO_STEP_BITS = {int(command): int(bit) for command, bit in NO_STEP.items()}
+_NO_REPLY_BITS = {int(command): int(bit) for command, bit in NO_REPLY.items()}
+_SINCE = {int(command): version for command, version in SINCE_VERSION.items()}
+_SILENT = frozenset(int(command) for command in ALWAYS_SILENT)
+
+
 @dataclass(frozen=True)
 class OptionNegotiation:
     """SMFIC_OPTNEG and SMFIR_OPTNEG: the same shape both ways. Bits nobody knows are kept as they came.
@@ -73,13 +80,13 @@ class OptionNegotiation:
 
     def wants(self, command: int) -> bool:
         """Is the milter that answered this to be sent the command?"""
-        if self.version < SINCE_VERSION.get(command, 0):
+        if self.version < _SINCE.get(command, 0):
             return False
-        return not self.steps & NO_STEP.get(command, 0)
+        return not self.steps & _NO_STEP_BITS.get(command, 0)
 
     def answers(self, command: int) -> bool:
         """Does the milter that answered this reply to the command?"""
-        return command not in ALWAYS_SILENT and not self.steps & NO_REPLY.get(command, 0)
+        return command not in _SILENT and not self.steps & _NO_REPLY_BITS.get(command, 0)
 
     def has_leading_space(self) -> bool:
         """Do header values travel with the space after their colon?"""

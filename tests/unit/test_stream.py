@@ -362,9 +362,9 @@ class CountingStream(FrameStream):
 
     reads = 0
 
-    def _receive(self) -> bytes:
+    def _receive(self, wait_s: float) -> bytes:
         self.reads += 1
-        return super()._receive()
+        return super()._receive(wait_s)
 
 
 def test_the_end_of_what_a_peer_says_is_found_once_while_a_write_waits() -> None:

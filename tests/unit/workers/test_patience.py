@@ -105,7 +105,7 @@ class Link:
         self.sent += taken
         return len(taken)
 
-    def receive_now(self) -> list[bytes]:
+    def receive_now(self, wait_s: float = 0.0) -> list[bytes]:
         said, self.said = self.said, []
         return [encode_reply(reply) for reply in said]
 

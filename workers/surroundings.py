@@ -1,0 +1,41 @@
+"""What a child is given of its session, and what it gives back of a message. PURE."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from mmgr.protocol.options import OptionNegotiation
+from mmgr.protocol.replies import Edit, Verdict
+from workers.message import Body
+from workers.plan import Step
+
+
+class Outcome(NamedTuple):
+    """What a child made of a whole message: verdict, edits in the order made, and a new body (None: the old one)."""
+
+    verdict: Verdict
+    edits: Sequence[Edit] = ()
+    new_body: Body | None = None
+
+
+class Surroundings(NamedTuple):
+    """What a child needs of its session.
+
+    offer is what children are offered here. remembered holds what children negotiated earlier, by name and offer.
+    history gives the steps so far, which a child that is connected late is told. patience is called while one is
+    waited for, tell_wait with the name of the one that is waited for. make_body makes room for a replaced body.
+    told is what the MTA was told in the negotiation, of version 0 before it.
+    limit is when the MTA has to have its answer, None if it can be asked for patience.
+    """
+
+    session_id: str
+    offer: OptionNegotiation
+    remembered: dict[tuple[str, OptionNegotiation], OptionNegotiation]
+    history: Callable[[], Sequence[Step]]
+    macros: Callable[[int], bytes | None]
+    patience: Callable[[], None]
+    tell_wait: Callable[[str], None]
+    make_body: Callable[[], Body]
+    limit: Callable[[], float | None]
+    told: Callable[[], OptionNegotiation]
