@@ -224,7 +224,7 @@ class Setting:
 def warm_up(manager: Manager, has_mail: bool) -> None:
     """Has every worker serve a session: workers live long, and the first session of each costs more than later ones.
 
-    All sessions are open at once, so that no worker gets two; the manager itself serves as soon as its first worker does.
+    All sessions are open at once, so that no worker gets two. The manager serves as soon as its first worker does.
     """
     wait_for(lambda: len(manager.worker_pids()) >= manager.n_workers, "all workers", 60.0, manager.log_tail)
     with ExitStack() as stack:

@@ -288,10 +288,6 @@ class Child:
             self._conclude(judgement)
         return False
 
-    def say_awaited(self) -> None:
-        """Let people see that this child is waited for; ``advance`` ends it."""
-        self._around.tell_wait(self.name)
-
     def cancel(self) -> None:
         """An earlier child decided: nobody wants to know any more what this one thinks of the message."""
         self._end_waiting()

@@ -57,6 +57,7 @@ STAGES = {
     END: Command.SMFIC_BODYEOB,
 }
 NEGOTIATING = ("negotiate", NEGOTIATE_AGAIN)
+SOME_STAGES = ("negotiate", "mail", "body", END)
 NOT_AT_THE_END = [stage for stage in STAGES if stage != END]
 NOT_NEGOTIATING = [stage for stage in STAGES if stage not in NEGOTIATING]
 
@@ -68,17 +69,17 @@ FAULTS: Mapping[str, tuple[Sequence[str], tuple[Action, ...]]] = {
     "closes": (list(STAGES), (Close(),)),
     "hangs": (list(STAGES), (Hang(),)),
     "garbage": (list(STAGES), (Raw(bytes(range(0x91, 0xD1))),)),
-    "text": (list(STAGES), (Raw(b"hello, this is no milter\r\n"),)),
+    "text": (SOME_STAGES, (Raw(b"hello, this is no milter\r\n"),)),
     "oversize length": (list(STAGES), (Raw(b"\x7f\xff\xff\xffc"),)),
-    "zero length": (list(STAGES), (Raw(b"\0\0\0\0"),)),
-    "half a packet, then closes": (list(STAGES), (Raw(b"\0\0\0\x10y550"), Close())),
-    "half a packet, then hangs": (("negotiate", "mail", END), (Raw(b"\0\0\0\x10y550"), Hang())),
-    "progress, then hangs": (("negotiate", "mail", END), (*[Progress()] * 50, Hang())),
+    "zero length": (SOME_STAGES, (Raw(b"\0\0\0\0"),)),
+    "half a packet, then closes": (SOME_STAGES, (Raw(b"\0\0\0\x10y550"), Close())),
+    "half a packet, then hangs": (SOME_STAGES, (Raw(b"\0\0\0\x10y550"), Hang())),
+    "progress, then hangs": (SOME_STAGES, (*[Progress()] * 50, Hang())),
     "unknown reply byte": (list(STAGES), (Raw(b"\0\0\0\x01Z"),)),
     "connection failure": (list(STAGES), (ConnFail(),)),
     "unterminated string": (list(STAGES), (Raw(b"\0\0\0\x07y550 no"),)),
-    "bytes where none belong": (list(STAGES), (Raw(b"\0\0\0\x02cx"),)),
-    "no reply code": (list(STAGES), (Raw(b"\0\0\0\x08y250 ok\0"),)),
+    "bytes where none belong": (SOME_STAGES, (Raw(b"\0\0\0\x02cx"),)),
+    "no reply code": (SOME_STAGES, (Raw(b"\0\0\0\x08y250 ok\0"),)),
     "edits before the end": (NOT_AT_THE_END, (AddHeader(b"X", b"1"), CONTINUE)),
     "continue for an answer": (NEGOTIATING, (CONTINUE,)),
     "a version that was not offered": (NEGOTIATING, (OptionNegotiation(7, 0, 0),)),

@@ -68,6 +68,13 @@ def wanted(steps: int) -> list[str]:
     return [kind for kind in EVERYTHING if kind not in declined]
 
 
+@pytest.fixture(scope="module")
+def trio_of_module(lab: LabDirectory) -> Iterator[Rig]:
+    """Three children and one worker, which is renewed often here."""
+    with Rig(lab.subdirectory("trio"), n_workers=1) as rig:
+        yield rig
+
+
 # Children that decline or keep silent
 
 
@@ -102,7 +109,7 @@ def test_a_refusal_at_the_end_counts_whatever_was_negotiated(trio: Rig, steps: i
 
 @pytest.fixture(scope="module")
 def single_of_module(lab: LabDirectory) -> Iterator[Rig]:
-    with Rig(lab.subdirectory("single"), ["only"]) as rig:
+    with Rig(lab.subdirectory("single"), ["only"], n_workers=1) as rig:
         yield rig
 
 

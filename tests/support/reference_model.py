@@ -31,7 +31,7 @@ class Result:
     """What becomes of one message, as the SMTP client and the queue see it.
 
     decision is None for a message that is let pass; then message is what lies in the queue, with OWN_HEADER on top, and
-    quarantine the reason to hold it.
+    quarantine the reason to hold it. One without recipients is given up before DATA, and there is no message.
     """
 
     decision: Refusal | None
@@ -113,6 +113,8 @@ class SequentialMta:
             verdicts = [verdict for _, verdict in refused]
             temporary = [verdict for verdict in verdicts if status_of(verdict) is Status.TEMPORARY_FAILURE]
             raise _Refused((stage_name(Command.SMFIC_RCPT), (temporary or verdicts)[0]))
+        if not kept:
+            return Result(None, ())
         if self._client.unknown is not None:
             for peer in asked:
                 peer.unknown(self._client.unknown)
