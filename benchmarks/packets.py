@@ -171,7 +171,7 @@ def _install(codec: Codec, directory: str, may_install: bool) -> str:
 
 
 def _with_one_more(speed: Speed, directory: str) -> Speed:
-    path = os.pathsep.join([str(CHECKOUT), directory])
+    path = os.pathsep.join(filter(None, [str(CHECKOUT), directory, os.environ.get("PYTHONPATH", "")]))
     command = [sys.executable, "-m", "benchmarks.packets", speed.name]
     env = {**os.environ, "PYTHONPATH": path}
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=CHECKOUT, env=env)

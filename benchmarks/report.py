@@ -203,15 +203,20 @@ def _codecs(speeds: Sequence[Speed]) -> str:
         "| codec | packets per second | beside ours | what is timed |",
         "| --- | --- | --- | --- |",
     ]
-    ours = next(Spread.of(speed.packets_per_s).median for speed in speeds if speed.name == OURS)
+    ours = next((Spread.of(speed.packets_per_s).median for speed in speeds if _is_base(speed)), None)
     for speed in speeds:
         if speed.reason:
             rows.append(f"| {speed.name} | not measured | | {speed.reason} |")
         else:
             each = Spread.of(speed.packets_per_s)
             shown = f"{each.median:,.0f} ({each.low:,.0f}-{each.high:,.0f})"
-            rows.append(f"| {speed.name} | {shown} | {each.median / ours:.2f} | {speed.note} |")
+            beside = f"{each.median / ours:.2f}" if ours else ""
+            rows.append(f"| {speed.name} | {shown} | {beside} | {speed.note} |")
     return "\n".join(rows)
+
+
+def _is_base(speed: Speed) -> bool:
+    return speed.name == OURS and bool(speed.packets_per_s)
 
 
 def _profile(profile: SessionProfile) -> str:

@@ -342,7 +342,9 @@ class Child:
         return self._around.told().has_leading_space() and options is not None and not options.has_leading_space()
 
     def _with_spaces(self, edit: Edit) -> Edit:
-        if isinstance(edit, (AddHeader, InsHeader, ChgHeader)) and edit.value and self._drops_spaces():
+        """An edit as the MTA expects it. An empty value is given its space too, but for the change that deletes."""
+        is_deletion = isinstance(edit, ChgHeader) and not edit.value
+        if isinstance(edit, (AddHeader, InsHeader, ChgHeader)) and not is_deletion and self._drops_spaces():
             return dataclasses.replace(edit, value=b" " + edit.value)
         return edit
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
-from tests.integration.rig import Rig
+from tests.integration.daemons import Makers
+from tests.integration.rig import TRIO, Rig
 from tests.support.daemon import Manager
 from tests.support.processes import LabDirectory, tail
 
@@ -40,3 +42,24 @@ def trio(trio_of_module: Rig) -> Rig:
     """A manager with three children that want everything and continue."""
     trio_of_module.behave()
     return trio_of_module
+
+
+@pytest.fixture(scope="module", params=["pipelined", "lock-step"])
+def trio_of_both_kinds_of_module(lab: LabDirectory, request: pytest.FixtureRequest) -> Iterator[Rig]:
+    keys = {name: {"pipelining": "yes" if request.param == "pipelined" else "no"} for name in TRIO}
+    with Rig(lab.subdirectory("trio"), keys=keys) as rig:
+        yield rig
+
+
+@pytest.fixture
+def trio_both_ways(trio_of_both_kinds_of_module: Rig) -> Rig:
+    """As trio, once given a message in batches and once waiting for each reply."""
+    trio_of_both_kinds_of_module.behave()
+    return trio_of_both_kinds_of_module
+
+
+@pytest.fixture
+def make(lab: LabDirectory) -> Iterator[Makers]:
+    """Makes managers of a test's own, which are gone after it."""
+    with ExitStack() as held:
+        yield Makers(lab, held)

@@ -34,6 +34,18 @@ POSTFIX = MacroTable({b"v": b"Postfix 3.5.8"})
 """What makes an MTA a Postfix to a milter."""
 
 
+STAGES = {
+    "mail": Command.SMFIC_MAIL,
+    "rcpt": Command.SMFIC_RCPT,
+    "data": Command.SMFIC_DATA,
+    "header": Command.SMFIC_HEADER,
+    "end_of_header": Command.SMFIC_EOH,
+    "body": Command.SMFIC_BODY,
+    "end_of_message": Command.SMFIC_BODYEOB,
+}
+"""The stages of a message, named as ``at_stages`` takes them."""
+
+
 class Rig:
     """A manager and its children, each a ``MilterPeer`` by name, in the order to be asked. A context manager.
 
@@ -194,6 +206,16 @@ def turns(command: int, *actions: Actions) -> Behaviour:
 def _negotiation_of(behaviour: Behaviour) -> object:
     at = behaviour.at.get(Command.SMFIC_OPTNEG)
     return behaviour.version, behaviour.actions, behaviour.steps, behaviour.macro_lists, behaviour.is_blunt, at
+
+
+def numbered(number: int, recipients: int = 1) -> Message:
+    """A message that differs from those with other numbers in every part."""
+    return Message(
+        sender=b"<from%d@example.com>" % number,
+        recipients=tuple(b"<to%d-%d@example.org>" % (number, one) for one in range(1, recipients + 1)),
+        headers=((b"Subject", b" number %d" % number),),
+        chunks=(b"body %d\r\n" % number,),
+    )
 
 
 def kinds(session: MilterSession) -> list[str]:

@@ -58,6 +58,11 @@ def test_what_was_left_out_is_told_with_its_reason(results: report.Results) -> N
     assert "| other | not measured | | pip can't install it: no network |" in text
 
 
+def test_a_codec_that_nothing_can_be_compared_with_still_has_its_figure(results: report.Results) -> None:
+    results.speeds = [Speed(OURS, "records", [], "broken"), Speed("other", "objects", [1000.0])]
+    assert "| other | 1,000 (1,000-1,000) |  | objects |" in report.as_markdown(results)
+
+
 def test_every_table_has_as_many_cells_in_each_row(results: report.Results) -> None:
     for block in report.as_markdown(results).split("\n\n"):
         rows = [line for line in block.splitlines() if line.startswith("|")]
