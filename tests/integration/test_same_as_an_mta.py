@@ -74,7 +74,7 @@ from workers.session import Session
 from workers.sessionlog import Report
 
 NAMES = ("c1", "c2", "c3")
-EXAMPLES = 60
+EXAMPLES = 120
 
 FINAL = (Accept, Reject, TempFail, Discard, ReplyCode, Shutdown)
 
@@ -178,12 +178,12 @@ def some_options(draw: st.DrawFn) -> OptionNegotiation:
     """Some version, and some of the bits that there are in it: most steps wanted, most answered."""
     version = draw(st.sampled_from([6, 6, 6, 6, 4, 3, 2]))
     bits = [*NO_STEP.values(), *NO_REPLY.values()]
-    steps = draw(st.lists(st.sampled_from(bits), max_size=5))
-    steps += draw(st.lists(st.sampled_from([ProtocolFlag.SMFIP_SKIP, ProtocolFlag.SMFIP_HDR_LEADSPC]), max_size=2))
+    steps = draw(st.lists(st.sampled_from(bits), max_size=3))
+    steps += [bit for bit in (ProtocolFlag.SMFIP_SKIP, ProtocolFlag.SMFIP_HDR_LEADSPC) if draw(st.booleans())]
     asked = 0
     for bit in steps:
         asked |= bit
-    left_out = draw(st.one_of(st.just(0), st.sampled_from([1 << number for number in range(8)])))
+    left_out = draw(st.sampled_from([0, 0, 0, 0, *[1 << number for number in range(8)]]))
     actions = ACTIONS_OF_VERSION[version] & 0xFF & ~left_out
     return OptionNegotiation(version, actions, asked & STEPS_OF_VERSION[version])
 
@@ -212,7 +212,7 @@ def some_early_verdict(
         which = draw(st.sampled_from(RECIPIENTS))
         verdict = verdict if may_accept_recipients or verdict != Accept() else Reject()
     elif command in (Command.SMFIC_HEADER, Command.SMFIC_BODY):
-        which = draw(st.integers(0, 3))
+        which = draw(st.sampled_from([0, 0, 1, 3]))
         if options.steps & ProtocolFlag.SMFIP_SKIP and draw(st.booleans()):
             verdict = Skip()
     return command, which, verdict
@@ -222,15 +222,15 @@ def some_early_verdict(
 def some_message_plan(draw: st.DrawFn, options: OptionNegotiation, may_accept_recipients: bool) -> MessagePlan:
     """Mostly edits, at times a verdict of its own."""
     early = None
-    if draw(st.integers(0, 2)) == 0:
+    if draw(st.integers(0, 3)) == 1:
         early = draw(some_early_verdict(options, may_accept_recipients))
-    wished = draw(st.lists(some_edit, max_size=5))
+    wished = draw(st.lists(some_edit, min_size=draw(st.sampled_from([0, 1, 3])), max_size=6))
     made: list[Action] = [edit for edit in wished if options.actions & NEEDED_ACTION[type(edit)]]
-    if options.actions & NEEDED_ACTION[ReplBody] and draw(st.integers(0, 3)) == 0:
+    if options.actions & NEEDED_ACTION[ReplBody] and draw(st.integers(0, 3)) == 1:
         made += [ReplBody(chunk) for chunk in draw(st.lists(bodies, min_size=1, max_size=2))]
     elif draw(st.booleans()):
         made.insert(0, Progress())
-    final = draw(st.one_of(st.just(Continue()), st.just(Continue()), st.just(Accept()), VERDICTS))
+    final = draw(VERDICTS) if draw(st.integers(0, 7)) == 1 else draw(st.sampled_from([Continue(), Accept()]))
     return MessagePlan(early, (*made, final))
 
 
@@ -240,7 +240,7 @@ def some_child(draw: st.DrawFn, n_messages: int, may_accept_recipients: bool) ->
     options = draw(some_options())
     greeting = None
     where = answered(options, Command.SMFIC_CONNECT, Command.SMFIC_HELO)
-    if where and draw(st.integers(0, 9)) == 0:
+    if where and draw(st.integers(0, 14)) == 1:
         greeting = (draw(st.sampled_from(where)), draw(VERDICTS))
     messages = [draw(some_message_plan(options, may_accept_recipients)) for _ in range(n_messages)]
     return ChildPlan(options, greeting, tuple(messages), draw(st.booleans()))
@@ -272,8 +272,8 @@ class MailPlan:
 some_mail = st.builds(
     MailPlan,
     st.sampled_from([b"<a@example.com>", b"<>"]),
-    st.lists(st.sampled_from(RECIPIENTS), max_size=3).map(tuple),
-    st.lists(some_header, max_size=6).map(tuple),
+    st.lists(st.sampled_from(RECIPIENTS), max_size=3).map(tuple) | st.sampled_from([RECIPIENTS, RECIPIENTS[1:]]),
+    st.lists(some_header, max_size=6).map(tuple) | st.lists(some_header, min_size=4, max_size=6).map(tuple),
     st.one_of(st.lists(st.sampled_from([0, 1, 10, 65535, 65536]), max_size=4).map(tuple), st.just((65535,) * 12)),
 )
 
@@ -297,7 +297,7 @@ def some_example(draw: st.DrawFn, way: EnvelopeDispatch) -> Example:
     """
     mails = draw(st.lists(some_mail, min_size=1, max_size=3))
     children = []
-    for number in range(draw(st.integers(1, 3))):
+    for number in range(draw(st.sampled_from([1, 2, 2, 3, 3]))):
         may_accept_recipients = way is EnvelopeDispatch.SEQUENTIAL or number == 0
         children.append(draw(some_child(len(mails), may_accept_recipients)))
     no_replies = 0

@@ -187,7 +187,7 @@ def test_when_the_mta_is_lost_every_child_at_work_is_let_go(company: Company, me
 
     with pytest.raises(MtaLost):
         judge(company.children, message, lose)
-    assert [milter.heard() for milter in milters] == ["O L L N"] * 2
+    assert all("Q" not in milter.heard() for milter in milters)
     assert [child.failure for child in company.children] == [None, None]
 
 
