@@ -4,11 +4,11 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.9 python3.10 py
     $$p -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
-CODE := mmgr workers tests
+CODE := mmgr workers tests benchmarks
 RUN_DIR := run
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test check format lint types unit system-packages clean
+.PHONY: help venv run test check format lint types unit bench bench-docs system-packages clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -57,6 +57,12 @@ unit: $(VENV)/.test
 
 test: system-packages $(VENV)/.test ## the whole suite; as root on Debian it installs Postfix and real milters first
 	$(BIN)/python -m pytest
+
+bench: system-packages $(VENV)/.test ## ratios beside Postfix alone (BENCH=quick: under 2 minutes; BENCH=full: every combination)
+	$(BIN)/python -m benchmarks
+
+bench-docs: system-packages $(VENV)/.test ## the same, and put the figures into docs/performance.md
+	$(BIN)/python -m benchmarks --publish
 
 system-packages:
 	@tests/support/install-system-packages

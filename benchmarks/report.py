@@ -21,6 +21,9 @@ from benchmarks.sessionprofile import SessionProfile
 
 BEGIN = "<!-- figures: begin (written by `make bench-docs`) -->"
 END = "<!-- figures: end -->"
+QUIET_CORES = 0.25
+"""With more than this used by other programs, in the median over all runs, figures are not to be relied on."""
+NOT_QUIET = "**The machine was not quiet: these figures are preliminary.** Ratios rise with what others use; see above."
 CHARTED: Mapping[str, tuple[str, Callable[[Case], str]]] = {
     "Number of children": ("children", lambda case: str(case.children)),
     "Open sessions": ("open sessions", lambda case: str(case.sessions)),
@@ -106,6 +109,8 @@ def _about(results: Results) -> str:
             f"Other programs used {used.median:.2f} cores meanwhile (median over all runs; at most {used.high:.2f}); "
             f"the load average was {results.load_average:.1f} at the start."
         )
+        if used.median > QUIET_CORES:
+            lines.append(NOT_QUIET)
     return "\n".join(lines)
 
 

@@ -36,8 +36,8 @@ OWN_MACROS = {
 }
 """What we read ourselves: which MTA it is, the queue id, and whether the MTA refused a recipient."""
 
-_ALL_NO_STEPS = sum(NO_STEP.values())
-_ONLY_WITH_THE_MTA = ProtocolFlag.SMFIP_RCPT_REJ | ProtocolFlag.SMFIP_HDR_LEADSPC
+_ALL_NO_STEPS = int(sum(NO_STEP.values()))
+_ONLY_WITH_THE_MTA = int(ProtocolFlag.SMFIP_RCPT_REJ | ProtocolFlag.SMFIP_HDR_LEADSPC)
 
 WANTS_NOTHING = OptionNegotiation(SMFI_VERSION_MAX, 0, _ALL_NO_STEPS)
 """A child that failed and whose fallback is accept."""

@@ -8,6 +8,8 @@ from mmgr.protocol.constants import ActionFlag, Command, ProtocolFlag
 from mmgr.protocol.framing import PAYLOAD
 from mmgr.protocol.options import NO_STEP, OptionNegotiation
 
+_NEEDED = tuple(set(map(int, NO_STEP)) - {Command.SMFIC_UNKNOWN, Command.SMFIC_CONNECT, Command.SMFIC_HELO})
+_SETSYMLIST = int(ActionFlag.SMFIF_SETSYMLIST)
 _REFUSED_RECIPIENT = b"{rcpt_mailer}\0error\0"
 
 
@@ -32,9 +34,8 @@ def is_refused_recipient(step: Step) -> bool:
 
 def lacks(wanted: OptionNegotiation, told: OptionNegotiation) -> bool:
     """Does a child want what the MTA was told not to send or do? Unknown commands and connects are no great loss."""
-    needed = set(NO_STEP) - {Command.SMFIC_UNKNOWN, Command.SMFIC_CONNECT, Command.SMFIC_HELO}
-    is_short = any(wanted.wants(command) and not told.wants(command) for command in needed)
-    return is_short or bool(wanted.actions & ~told.actions & ~ActionFlag.SMFIF_SETSYMLIST)
+    is_short = any(wanted.wants(command) and not told.wants(command) for command in _NEEDED)
+    return is_short or bool(wanted.actions & ~told.actions & ~_SETSYMLIST)
 
 
 def is_wanted(step: Step, options: OptionNegotiation, has_recipient: bool) -> bool:

@@ -47,8 +47,12 @@ class Lab:
         self._routes: dict[object, Route] = {}
 
     def __enter__(self) -> Lab:
-        self.postfix.directory.mkdir()
-        self.postfix.__enter__()
+        try:
+            self.postfix.directory.mkdir()
+            self.postfix.start()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *exc_info: object) -> None:

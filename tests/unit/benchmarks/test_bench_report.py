@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from xml.etree import ElementTree
@@ -23,6 +24,10 @@ OTHER = Case(children=5)
 
 def run(each_ms: float) -> Run:
     return Run(100, each_ms, each_ms, each_ms, 0.65, 1.4, 1.2, 0.1, 0.02)
+
+
+def busy_run() -> Run:
+    return dataclasses.replace(run(1.0), foreign_cores=1.2)
 
 
 @pytest.fixture
@@ -61,6 +66,12 @@ def test_what_was_left_out_is_told_with_its_reason(results: report.Results) -> N
 def test_a_codec_that_nothing_can_be_compared_with_still_has_its_figure(results: report.Results) -> None:
     results.speeds = [Speed(OURS, "records", [], "broken"), Speed("other", "objects", [1000.0])]
     assert "| other | 1,000 (1,000-1,000) |  | objects |" in report.as_markdown(results)
+
+
+def test_figures_from_a_machine_that_was_not_quiet_are_called_preliminary(results: report.Results) -> None:
+    assert "preliminary" not in report.as_markdown(results)
+    results.runs = {CENTRE: {"direct": [busy_run()], "managed": [busy_run()]}}
+    assert "preliminary" in report.as_markdown(results)
 
 
 def test_every_table_has_as_many_cells_in_each_row(results: report.Results) -> None:
