@@ -425,7 +425,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         yield Stage(tmp_path_factory.mktemp("children"), stack)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("pipelining", [True, False], ids=["pipelined", "lock-step"])
 @pytest.mark.parametrize("way", EnvelopeDispatch, ids=lambda way: way.value)
 def test_the_manager_comes_to_what_an_mta_comes_to_by_itself(
