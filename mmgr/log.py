@@ -59,6 +59,31 @@ class SyslogHandler(logging.handlers.SysLogHandler):
         self.socket.settimeout(SYSLOG_PATIENCE_S)
 
 
+class LogFile(logging.handlers.WatchedFileHandler):
+    """A log file that is made anew when logrotate has moved it away, and used on where it can't be made anew."""
+
+    def reopenIfNeeded(self) -> None:
+        """Look whether the path is still our file; never raises, unlike its parent."""
+        try:
+            found = os.stat(self.baseFilename)
+            if (found.st_dev, found.st_ino) == (self.dev, self.ino):
+                return
+        except OSError:
+            pass
+        try:
+            stream = self._open()
+        except OSError:
+            return
+        old, self.stream = self.stream, stream
+        if old is not None:
+            old.close()
+        ours = os.fstat(stream.fileno())
+        self.dev, self.ino = ours.st_dev, ours.st_ino
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Drop the line: a full disk must not stop mail."""
+
+
 class _StderrFormatter(logging.Formatter):
     """``2026-11-22T16:04:29.123Z [PID] info: event ...``; the level's name in small letters."""
 
@@ -80,12 +105,8 @@ def set_up(settings: LogSettings) -> None:
     """
     handlers: list[logging.Handler] = [_file_or_stderr(settings.path)]
     handlers[0].setFormatter(_StderrFormatter("%(message)s"))
-    problem = None
     if settings.use_syslog:
-        try:
-            handlers.append(_syslog(settings.syslog_facility))
-        except OSError as error:
-            problem = error
+        handlers.append(_syslog(settings.syslog_facility))
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)
@@ -93,19 +114,18 @@ def set_up(settings: LogSettings) -> None:
     for handler in handlers:
         root.addHandler(handler)
     root.setLevel(_LEVELS[settings.level])
-    if problem is not None:
-        log.warning("syslog-unavailable socket=%s error=%s", SYSLOG_SOCKET, quoted(problem.strerror or str(problem)))
+    if settings.use_syslog and not os.path.exists(SYSLOG_SOCKET):
+        log.warning("syslog-unavailable socket=%s error=%s", SYSLOG_SOCKET, quoted("no syslog daemon listens yet"))
 
 
 def _file_or_stderr(path: str) -> logging.Handler:
     if path in ("", "-"):
         return logging.StreamHandler(sys.stderr)
-    return logging.handlers.WatchedFileHandler(path, encoding="utf-8", errors="backslashreplace")
+    return LogFile(path, encoding="utf-8", errors="backslashreplace")
 
 
 def _syslog(facility: str) -> logging.Handler:
-    if not os.path.exists(SYSLOG_SOCKET):
-        raise FileNotFoundError(2, "no syslog daemon listens", SYSLOG_SOCKET)
+    """Also where no daemon listens yet: each line tries anew."""
     handler = SyslogHandler(address=SYSLOG_SOCKET, facility=facility)
     handler.setFormatter(logging.Formatter(f"{IDENT}[%(process)d]: %(message)s"))
     handler.append_nul = False
@@ -114,13 +134,13 @@ def _syslog(facility: str) -> logging.Handler:
 
 def shown(data: bytes, limit: int = 100) -> str:
     """Bytes of a peer as a value in a log line: ASCII, escaped, cut, without blanks and quotes of its own."""
-    text = ascii(bytes(data[:limit]).decode("utf-8", "backslashreplace"))[1:-1]
+    text = ascii(bytes(data[:limit]))[2:-1]
     return text.replace(" ", "\\x20").replace('"', "\\x22") + ("..." if len(data) > limit else "") or '""'
 
 
 def quoted(text: str, limit: int = 200) -> str:
     """Text with blanks as a value in a log line: one line, in double quotes, escaped, cut."""
-    inner = ascii(text[:limit])[1:-1].replace("\\'", "'").replace('"', "'")
+    inner = ascii(text[:limit])[1:-1].replace("\\\\", "\\").replace("\\'", "'").replace('"', "'")
     return f'"{inner}{"..." if len(text) > limit else ""}"'
 
 

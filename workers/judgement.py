@@ -26,7 +26,7 @@ from mmgr.protocol.replies import (
     decode_reply,
 )
 from workers.content import Block, Content
-from workers.link import PROGRESS_EXTENDS, ChildLink, translated
+from workers.link import PROGRESS_EXTENDS, ChildLink, limited, translated
 from workers.message import Body, check_edit
 
 EDITS_MAX = 100_000
@@ -65,8 +65,7 @@ class Judgement:
         self._awaited: deque[int] = deque()
         self._make_body = make_body
         self._last = time.monotonic() + settings.end_of_message_timeout_s * PROGRESS_EXTENDS
-        if limit is not None:
-            self._last = min(self._last, limit)
+        self._last = limited(self._last, limit)
         self.deadline = 0.0
         self._touch()
 

@@ -29,6 +29,9 @@ from workers.negotiation import check_answer
 PROGRESS_EXTENDS = 10
 """Progress starts a child's deadline anew, but all in all it gets no more than this many times its timeout."""
 
+GRACE_S = 0.5
+"""What a child gets at least when others used up the time that all share; a healthy one answers in a millisecond."""
+
 _QUIT = encode_command(Quit())
 
 Patience = Callable[[], None]
@@ -100,10 +103,7 @@ class ChildLink:
 
     def reply(self, timeout_s: float, limit: float | None = None) -> ReplyMessage:
         """The next reply but progress, which starts timeout_s anew, within bounds. Raises ChildError."""
-        started = time.monotonic()
-        last = started + timeout_s * PROGRESS_EXTENDS
-        if limit is not None:
-            last = min(last, limit)
+        last = limited(time.monotonic() + timeout_s * PROGRESS_EXTENDS, limit)
         with translated:
             while True:
                 deadline = min(time.monotonic() + timeout_s, last)
@@ -142,11 +142,14 @@ class ChildLink:
         self.options = answer
 
 
+def limited(deadline: float, limit: float | None) -> float:
+    """A deadline within a limit that children share, but never so close that a healthy child could not answer."""
+    return deadline if limit is None else min(deadline, max(limit, time.monotonic() + GRACE_S))
+
+
 def _connect(settings: ChildSettings, limit: float | None) -> stream.FrameStream:
     """The first endpoint of several that can be connected; the last one's failure if none can."""
-    deadline = time.monotonic() + settings.connection_timeout_s
-    if limit is not None:
-        deadline = min(deadline, limit)
+    deadline = limited(time.monotonic() + settings.connection_timeout_s, limit)
     failure: ChildError = ChildUnavailable("no connection_spec")
     for endpoint in settings.connection_spec:
         try:

@@ -32,7 +32,7 @@ from workers.sessionlog import Report, SessionLog
 from workers.spool import BodySpool, SpoolError
 from workers.surroundings import Surroundings
 from workers.transaction import STAGES, Transaction
-from workers.verdict import ACCEPT, CONTINUE, SESSION_STAGES, fallback, is_deciding, verdict_name
+from workers.verdict import ACCEPT, CONTINUE, SESSION_STAGES, fallback, is_deciding, joint_fallback, verdict_name
 
 NEGOTIATION_BUDGET_S = 20.0
 """All children together get this long for connecting and negotiating; Postfix waits 30 s for the answer."""
@@ -197,7 +197,7 @@ class Session:
     def _take_connect(self, frame: bytes, message: Connect) -> None:
         address = f"[{shown(message.address)}]" if message.address else ""
         name = shown(message.hostname)
-        self._events.client = name if name == address else name + address
+        self._events.client = ("unknown" if name == address else name) + address
         self._take_session_step(frame, message)
 
     def _take_session_step(self, frame: bytes, message: CommandMessage) -> None:
@@ -293,8 +293,9 @@ class Session:
         return judging.judge(self._children, transaction.message, self._mta.be_patient)
 
     def _without_body(self, error: SpoolError, transaction: Transaction) -> Verdict:
-        """The manager's own fallback; but never let a message pass of which edits may be half made."""
-        status = self._config.manager.fallback_status
+        """No child can be asked: their fallbacks count, or else our own; edits that may be half made never pass."""
+        asked = [child.settings for child in self._children if child.is_asked]
+        status = joint_fallback(asked, self._config.manager.fallback_status)
         if transaction.edits:
             status = FallbackStatus.TEMPORARY_FAILURE
             transaction.edits = 0
@@ -330,6 +331,7 @@ class Session:
             child.end_message()
         self._events.transaction(transaction, outcome, self._mta.command, self._macros.queue_id(), self._children)
         transaction.message.close()
+        self._report.stage("between messages", self._events.client)
         self._macros.end_transaction(next_begins=self._mta.command in (Command.SMFIC_MAIL, Command.SMFIC_MACRO))
 
     # ---- asking

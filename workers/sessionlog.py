@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -70,7 +71,7 @@ class SessionLog:
 
     def mta_misbehaved(self, deed: str, error: Exception) -> None:
         """The MTA, or whatever it is that connected to us, did what no MTA does."""
-        repeated = _warnings.allows((deed, str(error)))
+        repeated = _warnings.allows((deed, _cause(error)))
         if repeated is not None:
             log.warning(
                 "mta-misbehaved session=%s client=%s deed=%s error=%s%s",
@@ -92,6 +93,11 @@ class SessionLog:
     def own_fault(self, command: int) -> None:
         """A bug of ours, called while its exception is handled: with the traceback."""
         log.exception("session-fault session=%s stage=%s", self._id, STAGE_NAMES.get(command, "?"))
+
+
+def _cause(error: Exception) -> str:
+    """What kind of fault it was, without what the peer itself put into the text: numbers and its own bytes."""
+    return re.sub(r"\d+", "N", str(error)).split(": ", 1)[0]
 
 
 def _summary(children: Iterable[Child]) -> str:

@@ -6,9 +6,9 @@ first child in configured order whose reply is not continue decides.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from mmgr.config.model import FallbackStatus
+from mmgr.config.model import ChildSettings, FallbackStatus
 from mmgr.protocol.constants import Command
 from mmgr.protocol.replies import (
     Accept,
@@ -70,6 +70,16 @@ def fallback(status: FallbackStatus, command: int) -> Verdict:
     if command in SESSION_STAGES or command == Command.SMFIC_UNKNOWN:
         return CONTINUE
     return _FALLBACKS[status]
+
+
+def joint_fallback(children: Iterable[ChildSettings], otherwise: FallbackStatus) -> FallbackStatus:
+    """What counts where none of the children can be asked: the first fallback that refuses, else the other one."""
+    refusing = (
+        child.fallback_status
+        for child in children
+        if child.fallback_status is not FallbackStatus.ACCEPT and not child.evaluation_mode
+    )
+    return next(refusing, otherwise)
 
 
 def as_counted(verdict: Verdict, command: int) -> tuple[Verdict, str]:

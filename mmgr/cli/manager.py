@@ -13,6 +13,7 @@ import encodings.idna  # noqa: F401  getaddrinfo wants it later, when our own fi
 import logging
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +25,7 @@ from mmgr.config import writer
 from mmgr.config.loader import load
 from mmgr.config.model import ChildSettings, Config, ManagerSettings
 from mmgr.endpoint import Endpoint
-from mmgr.errors import ConfigErrors, MmgrError
+from mmgr.errors import ConfigErrors, MmgrError, PrivilegeError
 from mmgr.master import privileges
 from mmgr.master.background import Background
 from mmgr.master.listeners import Listener, SocketRights, listen
@@ -35,6 +36,7 @@ from workers import main as worker
 
 EXIT_FAILURE = 1
 EXIT_CONFIG = 78
+EXIT_INTERRUPTED = 130
 
 SAMPLES = {"sample-add-header": samples.add_header, "sample-reject-marked": samples.reject_marked}
 
@@ -43,9 +45,12 @@ log = logging.getLogger(__name__)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command; ends the process."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the master listens for it
     given = options.parser().parse_args(arguments)
     try:
         sys.exit(_Start(given).run())
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
     except ConfigErrors as errors:
         for error in errors.errors:
             _complain(f"error: {error}")
@@ -77,9 +82,17 @@ class _Start:
             sys.stdout.write(writer.show(config))
             return 0
         if self._given.check_config:
-            print("the configuration is without faults")
-            return 0
+            return self._check(config)
         return self._serve(config)
+
+    def _check(self, config: Config) -> int:
+        """Beyond the files themselves: do the user, the groups and the directories that they name exist here?"""
+        faults = list(_missing(config))
+        for fault in faults:
+            _complain(f"error: {fault}")
+        if not faults:
+            print("the configuration is without faults")
+        return EXIT_CONFIG if faults else 0
 
     def _load(self, tell: Callable[[str], None]) -> Config:
         """Read the configuration, telling of its warnings. Raises ConfigErrors."""
@@ -100,17 +113,17 @@ class _Start:
                 return code
         with contextlib.ExitStack() as held:
             if config.manager.pid_file:
-                pid_file = PidFile(config.manager.pid_file, identity.uid if identity else -1)
+                pid_file = PidFile(config.manager.pid_file)
                 held.callback(pid_file.close)
                 pid_file.write()
             listeners = [
                 held.enter_context(_listening(spec, config.manager, identity))
                 for spec in config.manager.connection_spec
             ]
-            logs.set_up(config.log)
             companions = self._companions(config, identity, held)
             if identity is not None:
                 privileges.become(identity)
+            logs.set_up(config.log)  # as whom it will be reopened
             duties = Duties(self._load_anew, worker.run, self._announce, companions)
             self._config = self._with_samples(config)
             return Supervisor(self._config, listeners, duties).run()
@@ -157,6 +170,22 @@ class _Start:
             print("\n".join(lines), flush=True)
         if self._background is not None:
             self._background.serving()
+
+
+def _missing(config: Config) -> Iterator[str]:
+    """What the configuration names and this machine does not have."""
+    try:
+        if config.manager.unix_socket_group:
+            privileges.group_id(config.manager.unix_socket_group)
+    except PrivilegeError as error:
+        yield f"manager.unix_socket_group: {error}"
+    try:
+        privileges.look_up(config.security.effective_user, config.security.effective_group)
+    except PrivilegeError as error:
+        yield f"security.effective_user: {error}"
+    spool = config.manager.spool_directory
+    if spool and not os.path.isdir(spool):
+        yield f"manager.spool_directory: there is no directory {spool}"
 
 
 def _log_warning(warning: str) -> None:

@@ -77,7 +77,7 @@ def _add_process(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--daemon", dest="daemon", action="store_true", default=None, help="run in the background")
     group.add_argument("--no-daemon", dest="daemon", action="store_false", help="run in the foreground")
     group.add_argument("--pid-file", metavar="FILE", help="file to write the process id to")
-    group.add_argument("--n-workers", metavar="N", help="number of worker processes (0: by CPU count)")
+    group.add_argument("--n-workers", type=_count, metavar="N", help="number of worker processes (0: by CPU count)")
 
 
 def _add_log(group: argparse._ArgumentGroup) -> None:
@@ -87,6 +87,12 @@ def _add_log(group: argparse._ArgumentGroup) -> None:
     group.add_argument("-q", "--quiet", dest="log_level", action="store_const", const="error", help="log errors alone")
     group.add_argument("--syslog", action="store_true", default=None, help="log to syslog too")
     group.add_argument("--syslog-facility", metavar="FACILITY", help="facility for syslog (mail)")
+
+
+def _count(text: str) -> str:
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of workers")
+    return text
 
 
 def _level(text: str) -> str:

@@ -12,10 +12,10 @@ from mmgr.errors import ListenError
 class PidFile:
     """A PID file held by a lock, so that a second instance with the same file refuses to start.
 
-    Made (and locked) while still privileged; written once the final PID is known.
+    Made (and locked) while still privileged, and left to that owner: who may write it says what ``kill`` hits.
     """
 
-    def __init__(self, path: str, owner_uid: int = -1) -> None:
+    def __init__(self, path: str) -> None:
         """Raises ListenError if the file can't be made, or belongs to a live instance."""
         self._path = path
         try:
@@ -27,8 +27,6 @@ class PidFile:
         except OSError as error:
             os.close(self._fd)
             raise ListenError(f"the PID file {path} is held by a running instance") from error
-        if owner_uid != -1:
-            os.fchown(self._fd, owner_uid, -1)
 
     def write(self) -> None:
         """Write this process's PID."""

@@ -11,7 +11,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from setproctitle import setproctitle
@@ -39,6 +39,12 @@ SLOTS = 2048
 """Workers of all generations together, at most: twice the most that n_workers can be, as a reload overlaps."""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
+
+
+_ONLY_AT_START = {
+    "manager": ("connection_spec", "unix_socket_mode", "unix_socket_group", "pid_file", "daemon"),
+    "security": ("effective_user", "effective_group"),
+}
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,7 @@ class Supervisor:
         self._is_stopping = False
         self._is_announced = False
         self._title = ""
+        self._warnings = logs.RateLimit()
 
     def run(self) -> int:
         """Serve until TERM, INT or QUIT and until every process is gone."""
@@ -130,8 +137,8 @@ class Supervisor:
         except OSError as error:
             log.error("reload-refused generation=%d error=%s", self._generation, quoted(f"log: {error}", 500))
             return
-        if config.manager.connection_spec != self._config.manager.connection_spec:
-            log.warning("reload-needs-restart key=manager.connection_spec action=%s", quoted("the old sockets stay"))
+        for key in _changed(self._config, config):
+            log.warning("reload-needs-restart key=%s action=%s", key, quoted("the old value stays until then"))
         self._config = config
         self._drain_timeout_s = config.workers.drain_timeout_s
         self._generation += 1
@@ -254,17 +261,33 @@ class Supervisor:
 
     # ---- what people see
 
+    def _warn_of_busy(self, busy: int) -> None:
+        repeated = self._warnings.allows("busy")
+        if repeated is not None:
+            hint = quoted("further sessions wait; set workers.n_workers to the number of SMTP sessions at a time")
+            log.warning("all-workers-busy workers=%d hint=%s%s", busy, hint, repeated)
+
     def _show(self) -> None:
         busy = self._scoreboard.count(WorkerState.BUSY)
         total = sum(1 for slot in self._slots if slot.pid)
         specs = ", ".join(str(listener.endpoint) for listener in self._listeners)
         title = f"milter-manager: master {specs}, {busy} busy of {total} workers, generation {self._generation}"
+        if busy and busy >= total and not self._is_stopping:
+            self._warn_of_busy(busy)
         if title != self._title:
             self._title = title
             setproctitle(title)
         if not self._is_announced and self._scoreboard.count(WorkerState.IDLE) + busy:
             self._is_announced = True
             self._duties.on_serving(pool_size(self._config))
+
+
+def _changed(old: Config, new: Config) -> Iterator[str]:
+    """The keys with another value now that only a start can bring into force."""
+    for section, keys in _ONLY_AT_START.items():
+        for key in keys:
+            if getattr(getattr(old, section), key) != getattr(getattr(new, section), key):
+                yield f"{section}.{key}"
 
 
 def pool_size(config: Config) -> int:

@@ -93,10 +93,3 @@ def test_a_file_that_can_not_be_written_is_named(path: Path, kind: str) -> None:
         path.symlink_to("/etc/passwd")
     with pytest.raises(ListenError, match=f"PID file {unusable}: "):
         PidFile(str(unusable))
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_it_belongs_to_the_user_that_we_become(path: Path) -> None:
-    pid_file = PidFile(str(path), owner_uid=12345)
-    assert path.stat().st_uid == 12345
-    pid_file.close()

@@ -617,3 +617,25 @@ def test_a_left_out_step_brings_its_macros_alone(company: Company) -> None:
     child.receive(asked)
     child.close()
     assert milter.heard() == "O DH Q"
+
+
+# ---- time that all children share
+
+
+def test_a_child_is_negotiated_with_though_others_used_up_the_time(company: Company) -> None:
+    child, _ = company.add()
+    child.negotiate(limit=0.0)
+    assert (child.failure, child.options) == (None, EVERYTHING)
+
+
+def test_a_child_is_asked_though_others_used_up_the_time(company: Company) -> None:
+    child, _ = company.add(script={Command.SMFIC_MAIL: [Reject()]})
+    company.limit = 0.0
+    assert [decision and decision.child for decision in company.ask("mail")] == [child.name]
+
+
+def test_a_child_judges_though_others_used_up_the_time(company: Company, message: Message) -> None:
+    company.add(script={Command.SMFIC_BODYEOB: [Reject()]})
+    company.limit = 0.0
+    decision = company.judge(message)
+    assert decision is not None

@@ -6,10 +6,10 @@ from typing import get_args
 
 import pytest
 
-from mmgr.config.model import FallbackStatus
+from mmgr.config.model import ChildSettings, FallbackStatus
 from mmgr.protocol.constants import Command
 from mmgr.protocol.replies import Accept, Continue, Discard, Reject, ReplyCode, Shutdown, Skip, TempFail, Verdict
-from workers.verdict import as_counted, fallback, is_deciding, verdict_name
+from workers.verdict import as_counted, fallback, is_deciding, joint_fallback, verdict_name
 
 SESSION = (Command.SMFIC_CONNECT, Command.SMFIC_HELO)
 ENVELOPE = (Command.SMFIC_MAIL, Command.SMFIC_RCPT, Command.SMFIC_DATA)
@@ -96,3 +96,26 @@ def test_an_unusable_reply_text_counts_as_the_plain_verdict_of_its_class(text: b
 @pytest.mark.parametrize("text", [b"550 5.7.1 no", b"421 4.7.0 bye", b"554-5.7.1 a\r\n554 5.7.1 b", b"550 \xe4 100%%"])
 def test_a_usable_reply_text_is_kept_byte_by_byte(text: bytes) -> None:
     assert as_counted(ReplyCode(text), Command.SMFIC_BODYEOB) == (ReplyCode(text), "")
+
+
+@pytest.mark.parametrize(
+    ("children", "expected"),
+    [
+        ([], FallbackStatus.DISCARD),
+        ([FallbackStatus.ACCEPT], FallbackStatus.DISCARD),
+        (
+            [FallbackStatus.ACCEPT, FallbackStatus.TEMPORARY_FAILURE, FallbackStatus.REJECT],
+            FallbackStatus.TEMPORARY_FAILURE,
+        ),
+    ],
+)
+def test_where_no_child_can_be_asked_the_first_that_would_refuse_counts(
+    children: list[FallbackStatus], expected: FallbackStatus
+) -> None:
+    settings = [ChildSettings("c", (), fallback_status=status) for status in children]
+    assert joint_fallback(settings, FallbackStatus.DISCARD) is expected
+
+
+def test_a_child_in_evaluation_mode_does_not_count_where_none_can_be_asked() -> None:
+    evaluated = ChildSettings("c", (), fallback_status=FallbackStatus.REJECT, evaluation_mode=True)
+    assert joint_fallback([evaluated], FallbackStatus.ACCEPT) is FallbackStatus.ACCEPT
