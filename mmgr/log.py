@@ -140,7 +140,7 @@ def shown(data: bytes, limit: int = 100) -> str:
 
 def quoted(text: str, limit: int = 200) -> str:
     """Text with blanks as a value in a log line: one line, in double quotes, escaped, cut."""
-    inner = ascii(text[:limit])[1:-1].replace("\\\\", "\\").replace("\\'", "'").replace('"', "'")
+    inner = ascii(text[:limit])[1:-1].replace("\\'", "'").replace('"', "'")
     return f'"{inner}{"..." if len(text) > limit else ""}"'
 
 

@@ -100,7 +100,7 @@ class FrameStream:
         Raises PeerClosed at the end of the stream, RemoteProtocolError for a length that no peer may announce.
         """
         if not self._frames:
-            return self._buffer.feed(self._receive(wait_s))
+            return self._buffer.feed(b"" if self._buffer.is_broken else self._receive(wait_s))
         frames = list(self._frames)
         self._frames.clear()
         return frames

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mmgr.protocol import options
 from mmgr.protocol.commands import Header, Macro, encode_command
 from mmgr.protocol.constants import COMMAND_LENGTH_MAX, Command, ProtocolFlag
 from mmgr.protocol.framing import split_frames
@@ -101,3 +102,61 @@ def test_both_ways_expect_the_same_answers(steps: int) -> None:
     given = content(steps, chunks=6, has_macros=True)
     pipelined = [command for block in given.pipelined() for command in block.answered]
     assert pipelined == [command for block in given.lock_step() for command in block.answered]
+
+
+# ---- every combination of what a child declines and does not answer
+
+
+def _combinations() -> list[int]:
+    combined = [0]
+    for command in (Command.SMFIC_HEADER, Command.SMFIC_EOH, Command.SMFIC_BODY):
+        combined = [
+            bits | more for bits in combined for more in (0, options.NO_STEP[command], options.NO_REPLY[command])
+        ]
+    return combined
+
+
+every_combination = pytest.mark.parametrize("steps", _combinations(), ids=hex)
+N_HEADERS, N_CHUNKS = 2, 6
+"""Of what ``content`` makes below: chunks for more than one block."""
+
+
+def expected(steps: int, has_macros: bool) -> tuple[list[str], list[int]]:
+    """The letters of all frames in order, and the commands that are answered."""
+    wanted = OptionNegotiation(6, 0, steps)
+    sent: list[str] = []
+    answered: list[int] = []
+    kinds = ((Command.SMFIC_HEADER, N_HEADERS), (Command.SMFIC_EOH, 1), (Command.SMFIC_BODY, N_CHUNKS))
+    for command, count in (*kinds, (Command.SMFIC_BODYEOB, 1)):
+        sent += ["D" + chr(command)] if has_macros else []
+        sent += [chr(command)] * (count if wanted.wants(command) else 0)
+        answered += [command] * (count if wanted.wants(command) and wanted.answers(command) else 0)
+    return sent, answered
+
+
+@pytest.mark.parametrize("has_macros", [True, False])
+@every_combination
+def test_both_ways_send_what_is_wanted_in_order_each_kind_with_its_macros_ahead(steps: int, has_macros: bool) -> None:
+    given = content(steps, N_CHUNKS, has_macros)
+    for blocks in (list(given.pipelined()), list(given.lock_step())):
+        frames = split_frames(b"".join(block.data for block in blocks), COMMAND_LENGTH_MAX)
+        answered = [command for block in blocks for command in block.answered]
+        assert ([letters(frame) for frame in frames], answered) == expected(steps, has_macros)
+
+
+@every_combination
+def test_pipelined_the_body_waits_for_the_headers_and_its_rest_for_its_first_piece(steps: int) -> None:
+    blocks = list(content(steps, N_CHUNKS).pipelined())
+    rest = [True] if OptionNegotiation(6, 0, steps).wants(Command.SMFIC_BODY) else []
+    assert [block.then_waits for block in blocks] == [True, *rest, *[False] * (len(blocks) - 1 - len(rest))]
+
+
+@every_combination
+def test_in_lock_step_a_block_has_one_command_at_most_and_is_waited_for(steps: int) -> None:
+    blocks = list(content(steps, N_CHUNKS, has_macros=True).lock_step())
+    counts = [
+        sum(not letters(frame).startswith("D") for frame in split_frames(block.data, COMMAND_LENGTH_MAX))
+        for block in blocks
+    ]
+    assert max(counts) == 1
+    assert all(block.data and block.then_waits for block in blocks)

@@ -60,7 +60,6 @@ VERDICTS = (Accept(), Reject(), TempFail(), Discard(), ReplyCode(b"550 5.7.1 no"
 
 both_ways = pytest.mark.parametrize("pipelining", [True, False], ids=["pipelined", "lock-step"])
 
-NegotiationBits = int
 Reactions = Callable[[int, int], Sequence[ReplyMessage]]
 """(command, how many of its kind came before) -> what is said to it, if anything but continue."""
 
@@ -70,7 +69,7 @@ class Work:
 
     def __init__(
         self,
-        steps: NegotiationBits = 0,
+        steps: int = 0,
         actions: int = ALL_EDITS,
         headers: Sequence[tuple[bytes, bytes]] = HEADERS,
         body: bytes = BODY,
