@@ -21,8 +21,8 @@ from mmgr.protocol.framing import FrameBuffer
 READ_BYTES = 65536
 """One read takes up to this: a full body chunk; above 128 KiB each read would cost malloc a mapping of its own."""
 
-IOV_MAX = 512
-"""Pieces of one vectored write; POSIX promises 16, Linux takes 1,024."""
+FRAMES_PER_WRITE = 512
+"""Frames that are joined for one write."""
 
 HELD_BYTES_MAX = 4194304
 """What is read ahead while a write waits: 800,000 plain replies, more than any one write asks for."""
@@ -83,8 +83,8 @@ class FrameStream:
         Raises PeerTimeout, PeerClosed, and RemoteProtocolError for a length that no peer may announce; frames that came
         before are there for ``read`` even then.
         """
-        for start in range(0, len(frames), IOV_MAX):
-            self._send_all(b"".join(frames[start : start + IOV_MAX]), deadline)
+        for start in range(0, len(frames), FRAMES_PER_WRITE):
+            self._send_all(b"".join(frames[start : start + FRAMES_PER_WRITE]), deadline)
 
     def write_patiently(self, frames: Iterable[bytes]) -> bool:
         """Try to send without waiting at all; False if the peer went or takes no more. For farewells only."""

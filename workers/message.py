@@ -185,7 +185,6 @@ class Message:
 
     def __init__(self, is_postfix: bool, body: Body) -> None:
         self.headers = HeaderList(is_postfix)
-        self.has_end_of_headers = False
         self.body = body
         self.is_body_replaced = False
         self.edits: list[Edit] = []

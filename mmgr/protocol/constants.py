@@ -124,10 +124,6 @@ negotiable data size (SMFIP_MDS_1M) is 1,048,575 bytes."""
 REPLY_LENGTH_MAX = 1048576 + 1
 """What a child may announce: the largest negotiable data size; replaced bodies are cut again towards the MTA."""
 
-HEADER_LIST_STAGES_MAX = 7
-MACROS_PER_STAGE_MAX = 50
-"""Sendmail keeps at most 50 macro names a stage (MAXFILTERMACROS)."""
-
 
 def flag_names(flag_type: type[IntFlag], value: int) -> str:
     """All names of the bits set in value, joined by ``|``; bits without a name in hex, ``-`` for none.

@@ -19,7 +19,7 @@ from mmgr.endpoint import Endpoint
 from mmgr.errors import PeerClosed, PeerTimeout, PeerTruncated
 from mmgr.protocol.errors import RemoteProtocolError
 from mmgr.protocol.framing import encode_frame
-from mmgr.stream import IOV_MAX, FrameStream, connect
+from mmgr.stream import FRAMES_PER_WRITE, FrameStream, connect
 
 LIMIT = 1 << 20
 ABORT = encode_frame(ord("A"))
@@ -281,7 +281,9 @@ def test_no_frames_are_no_bytes(pair: Pair) -> None:
     assert pair.peer_reads(len(ABORT)) == ABORT
 
 
-@pytest.mark.parametrize("count", [IOV_MAX - 1, IOV_MAX, IOV_MAX + 1, 2 * IOV_MAX + 1])
+@pytest.mark.parametrize(
+    "count", [FRAMES_PER_WRITE - 1, FRAMES_PER_WRITE, FRAMES_PER_WRITE + 1, 2 * FRAMES_PER_WRITE + 1]
+)
 def test_more_frames_than_fit_one_write_all_arrive(unix_pair: Pair, count: int) -> None:
     frames = [encode_frame(ord("L"), b"X-%d\0v\0" % number) for number in range(count)]
     writer = threading.Thread(target=unix_pair.stream.write, args=(frames, late()))
