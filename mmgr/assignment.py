@@ -14,8 +14,9 @@ from mmgr.scoreboard import Scoreboard
 class Assignment:
     """One worker's place. slot counts from 0, number is what people see.
 
-    life_fd is at end of file once the master is gone. tell_master, once the worker
-    serves, makes the master look at the scoreboard; later changes it sees by itself within a second.
+    life_fd is at end of file once the master is gone. tell_master, once the worker serves, and when it finds too few
+    others idle, makes the master look at the scoreboard; other changes it sees by itself within a second. What is
+    written to stack_fd, if there is one, the master puts into the log.
     """
 
     slot: int
@@ -25,6 +26,7 @@ class Assignment:
     scoreboard: Scoreboard
     life_fd: int
     tell_master: Callable[[], None]
+    stack_fd: int = -1
 
     @property
     def number(self) -> int:

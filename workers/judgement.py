@@ -7,8 +7,7 @@ due counts, and leaves the connection out of step: libraries differ in what they
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from typing import cast, get_args
 
 from mmgr.config.model import ChildSettings
@@ -26,21 +25,19 @@ from mmgr.protocol.replies import (
     decode_reply,
 )
 from workers.content import Block, Content
-from workers.link import PROGRESS_EXTENDS, ChildLink, limited, translated
+from workers.link import CONTINUE_FRAME, PEER_ERRORS, PROGRESS_EXTENDS, QUICK_S, ChildLink, limited, translated
 from workers.message import Body, check_edit
 
 EDITS_MAX = 100_000
 """More edits than this for one message are no milter's work; the largest real header edits are a few hundred."""
 
-_CONTINUE = b"\0\0\0\1c"
+_CONTINUE = Continue()
+_END = int(Command.SMFIC_BODYEOB)
 _VERDICTS = get_args(Verdict)
 
 
 class Judgement:
-    """One child, one message. verdict is None until it is over; edits and new_body count only then.
-
-    deadline is when the child has been silent for too long.
-    """
+    """One child, one message. verdict is None until it is over; edits and new_body count only then."""
 
     def __init__(
         self,
@@ -56,22 +53,29 @@ class Judgement:
         self._settings = settings
         self._link = link
         self._content = content
-        self._blocks: Iterator[Block] = content.pipelined() if settings.pipelining else content.lock_step()
+        self._blocks = content.pipelined() if settings.pipelining else content.lock_step()
         self._decided = 0
         self._is_chattering = False
         self._then_waits = False
         self._is_all_loaded = False
-        self._unsent = memoryview(b"")
-        self._awaited: deque[int] = deque()
+        self._unsent: bytes | memoryview = b""
+        self._due: Sequence[int] = ()
+        self._came = 0
         self._make_body = make_body
-        self._last = time.monotonic() + settings.end_of_message_timeout_s * PROGRESS_EXTENDS
-        self._last = limited(self._last, limit)
-        self.deadline = 0.0
-        self._touch()
+        self._heard = time.monotonic()
+        self._last = limited(self._heard + settings.end_of_message_timeout_s * PROGRESS_EXTENDS, limit)
+        self._wait_s = min(QUICK_S, settings.reading_timeout_s, settings.end_of_message_timeout_s)
 
     def fileno(self) -> int:
         """The child's socket."""
         return self._link.fileno()
+
+    @property
+    def deadline(self) -> float:
+        """When the child has been silent for too long, within the bounds of the whole message."""
+        is_at_end = not self._unsent and self._is_awaiting and self._due[self._came] == _END
+        timeout_s = self._settings.end_of_message_timeout_s if is_at_end else self._settings.reading_timeout_s
+        return min(self._heard + timeout_s, self._last)
 
     @property
     def wants_to_send(self) -> bool:
@@ -81,7 +85,11 @@ class Judgement:
     @property
     def current(self) -> int:
         """The command that the verdict answered, or, while there is none, the one whose reply is due."""
-        return self._decided or (self._awaited[0] if self._awaited else Command.SMFIC_BODYEOB)
+        return self._decided or (self._due[self._came] if self._is_awaiting else _END)
+
+    @property
+    def _is_awaiting(self) -> bool:
+        return self._came < len(self._due)
 
     @property
     def is_over(self) -> bool:
@@ -91,17 +99,46 @@ class Judgement:
     @property
     def is_in_step(self) -> bool:
         """Is every reply in and every byte out, so that another message can follow on the connection?"""
-        return not self._awaited and not self._unsent and not self._is_chattering
+        return not self._is_awaiting and not self._unsent and not self._is_chattering
 
     def advance(self, is_readable: bool, wait_s: float = 0.0) -> None:
         """Read, waiting up to wait_s, count, and send without waiting. Raises ChildError, SpoolError."""
-        with translated:
+        try:
             if is_readable:
                 self._take(self._link.receive_now(wait_s))
             while self.verdict is None and self._send():
                 pass
+        except PEER_ERRORS as error:
+            raise translated(error) from error
         if self.verdict is None and time.monotonic() >= self.deadline:
             raise ChildTimeout("no answer in time")
+
+    def resume(self, blocks: Iterable[Block], begun: Sequence[Block], taken: int, came: int) -> None:
+        """Go on where the short way ended: taken bytes of the last of begun were sent, came replies are in."""
+        self._blocks = iter(blocks)
+        self._due = tuple(command for block in begun for command in block.answered)
+        self._came = came
+        self._unsent = begun[-1].data[taken:]
+        self._then_waits = begun[-1].then_waits
+
+    def work(self) -> bool:
+        """Go on, waiting for the child for a moment if that is what there is to do; is there more to do?
+
+        For a child that works alone: ``advance``, in one step. Raises ChildError, SpoolError.
+        """
+        try:
+            frames = () if self._unsent else self._link.receive_now(self._wait_s)
+            if frames:
+                self._take(frames)
+            while self.verdict is None and self._send():
+                pass
+        except PEER_ERRORS as error:
+            raise translated(error) from error
+        if self.verdict is not None:
+            return False
+        if not frames and time.monotonic() >= self.deadline:
+            raise ChildTimeout("no answer in time")
+        return True
 
     def abandon(self) -> None:
         """Nobody wants to know any more: forget what came."""
@@ -120,10 +157,14 @@ class Judgement:
             if self.verdict is None:
                 raise
             return False
+        if taken == len(self._unsent):
+            self._unsent = b""
+            self._heard = time.monotonic()
+            return True
         if taken:
-            self._unsent = self._unsent[taken:]
-            self._touch()
-        return not self._unsent
+            self._unsent = memoryview(self._unsent)[taken:]
+            self._heard = time.monotonic()
+        return False
 
     def _take_last_words(self) -> None:
         """It hung up while it was sent more; it may have given its verdict before."""
@@ -135,49 +176,55 @@ class Judgement:
 
     def _load(self) -> bool:
         """Make the next block the one to be sent, unless it has to wait for replies."""
-        if self._is_all_loaded or (self._then_waits and self._awaited):
+        if self._is_all_loaded or (self._then_waits and self._is_awaiting):
             return False
         block = next(self._blocks, None)
         if block is None:
             self._is_all_loaded = True
             return False
-        self._unsent = memoryview(block.data)
-        self._awaited.extend(block.answered)
+        self._unsent = block.data
+        self._due = (*self._due[self._came :], *block.answered)
+        self._came = 0
         self._then_waits = block.then_waits
         return True
 
     def _take(self, frames: list[bytes]) -> None:
+        if not frames:
+            return
+        due = self._due
+        plain = len(due) - self._came
+        if plain and due[-1] == _END:
+            plain -= 1
+        if plain and frames.count(CONTINUE_FRAME) == len(frames):
+            self._came += min(plain, len(frames))  # the usual: plain replies that decide nothing
+            frames = frames[plain:]
         for frame in frames:
             if self.verdict is not None:
                 self._is_chattering = True  # some libraries answer what was sent behind the command they refused
                 return
-            if frame == _CONTINUE and self._awaited and self._awaited[0] != Command.SMFIC_BODYEOB:
-                self._awaited.popleft()
-            else:
-                self._take_reply(decode_reply(frame))
-        if frames:
-            self._touch()
+            self._take_reply(_CONTINUE if frame == CONTINUE_FRAME else decode_reply(frame))
+        self._heard = time.monotonic()
 
     def _take_reply(self, reply: ReplyMessage) -> None:
         if isinstance(reply, Progress):
             return
-        if not self._awaited:
+        if not self._is_awaiting:
             raise ChildProtocolError(f"{type(reply).__name__} came unasked")
-        command = self._awaited[0]
+        command = self._due[self._came]
         if isinstance(reply, _VERDICTS):
-            self._awaited.popleft()
+            self._came += 1
             self._take_verdict(cast(Verdict, reply), command)
-        elif command != Command.SMFIC_BODYEOB or type(reply) not in NEEDED_ACTION or len(self.edits) >= EDITS_MAX:
+        elif command != _END or type(reply) not in NEEDED_ACTION or len(self.edits) >= EDITS_MAX:
             raise ChildProtocolError(f"{type(reply).__name__} is out of place")
         else:
             self._take_edit(cast(Edit, reply))
 
     def _take_verdict(self, reply: Verdict, command: int) -> None:
         if isinstance(reply, Skip):
-            if command == Command.SMFIC_BODYEOB:
+            if command == _END:
                 raise ChildProtocolError("skip is no answer to the end of a message")
             self._content.skip(command)
-        elif command == Command.SMFIC_BODYEOB or not isinstance(reply, Continue):
+        elif command == _END or not isinstance(reply, Continue):
             self.verdict = reply
             self._decided = command
 
@@ -190,9 +237,3 @@ class Judgement:
         else:
             check_edit(edit)
             self.edits.append(edit)
-
-    def _touch(self) -> None:
-        """The child showed life: its deadline starts anew, within the bounds of the whole message."""
-        is_at_end = not self._unsent and bool(self._awaited) and self._awaited[0] == Command.SMFIC_BODYEOB
-        timeout_s = self._settings.end_of_message_timeout_s if is_at_end else self._settings.reading_timeout_s
-        self.deadline = min(time.monotonic() + timeout_s, self._last)

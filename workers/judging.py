@@ -9,15 +9,29 @@ from __future__ import annotations
 import itertools
 import select
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from mmgr.config.model import FallbackStatus
+from mmgr.protocol.replies import TempFail
 from workers.child import Child
 from workers.dispatch import Decision
 from workers.message import Message
-from workers.verdict import is_deciding
+from workers.transaction import Transaction
+from workers.verdict import is_deciding, joint_fallback
 
 TICK_S = 1.0
 """How often the MTA's patience is thought of while all children are silent."""
+
+
+def judge_transaction(
+    children: Sequence[Child], transaction: Transaction, patience: Callable[[], None]
+) -> Decision | None:
+    """``judge`` its message, unless something happened to it on the way. Raises SpoolError too if that was the body."""
+    if transaction.is_broken:
+        return Decision(TempFail(), "")
+    if transaction.spool_failure is not None:
+        raise transaction.spool_failure
+    return judge(children, transaction.message, patience)
 
 
 def judge(children: Sequence[Child], message: Message, patience: Callable[[], None]) -> Decision | None:
@@ -26,18 +40,47 @@ def judge(children: Sequence[Child], message: Message, patience: Callable[[], No
     Blocks. Raises SpoolError if the body can't be read back, and whatever patience raises.
     """
     for group in _groups(children):
-        _work(group, message, patience)
+        if len(group) > 1:
+            _work(group, message, patience)
+        elif group[0].passes(message):
+            message.headers.next_child()
+            continue
+        else:
+            _work_alone(group[0], message, patience)
         decision = _apply(group, message)
         if decision is not None:
             return decision
     return None
 
 
+def without_body(children: Iterable[Child], otherwise: FallbackStatus, has_edits: bool) -> FallbackStatus:
+    """What counts where the body can't be given to anybody; edits that may be half made never pass."""
+    asked = [child.settings for child in children if child.is_asked]
+    return FallbackStatus.TEMPORARY_FAILURE if has_edits else joint_fallback(asked, otherwise)
+
+
 def _groups(children: Sequence[Child]) -> Iterator[list[Child]]:
     """Neighbours with the same scan_group belong together; a child without one is alone."""
-    numbered = enumerate(children)
-    for _, group in itertools.groupby(numbered, key=lambda one: one[1].settings.scan_group or one[0]):
-        yield [child for _, child in group]
+    if not any(child.settings.scan_group for child in children):
+        yield from ([child] for child in children)
+        return
+    for name, group in itertools.groupby(children, key=lambda child: child.settings.scan_group):
+        together = list(group)
+        yield from [together] if name else ([child] for child in together)
+
+
+def _work_alone(child: Child, message: Message, patience: Callable[[], None]) -> None:
+    """Let a single child work."""
+    try:
+        is_working = child.judgement is not None or child.begin_judgement(message)
+        while is_working and not (child.judgement and child.judgement.wants_to_send):
+            is_working = child.work()
+            patience()
+        if is_working:
+            _wait_for([child], [child], patience)
+    except BaseException:
+        child.cancel()
+        raise
 
 
 def _work(group: list[Child], message: Message, patience: Callable[[], None]) -> None:
@@ -49,16 +92,21 @@ def _work(group: list[Child], message: Message, patience: Callable[[], None]) ->
                 working.append(child)
             elif _has_decided(child):
                 break
-        waiting = _Waiting()
-        while working:
-            working = waiting.advance(working)
-            _cancel_behind(group, working)
-            working = [child for child in working if child.judgement is not None]
-            patience()
+        _wait_for(group, working, patience)
     except BaseException:
         for child in working:
             child.cancel()
         raise
+
+
+def _wait_for(group: list[Child], working: list[Child], patience: Callable[[], None]) -> None:
+    """Until those of a group that are at work are done."""
+    waiting = _Waiting()
+    while working:
+        working = waiting.advance(working)
+        _cancel_behind(group, working)
+        working = [child for child in working if child.judgement is not None]
+        patience()
 
 
 def _has_decided(child: Child) -> bool:
@@ -99,13 +147,8 @@ class _Waiting:
     def advance(self, working: list[Child]) -> list[Child]:
         """Wait until something can be done, do it, and give back those who are not done yet.
 
-        Waits up to a tick, or the next deadline. A child that works alone and only has to answer is read from at once,
-        as a read can wait by itself.
+        Waits up to a tick, or the next deadline.
         """
-        alone = working[0].judgement if len(working) == 1 else None
-        if alone is not None and not alone.wants_to_send:
-            wait_s = max(0.0, min(TICK_S, alone.deadline - time.monotonic()))
-            return [child for child in working if child.advance(True, wait_s)]
         ready = self._until_ready(working)
         return [child for child in working if child.advance(child in ready)]
 

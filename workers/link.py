@@ -5,8 +5,9 @@ No policy here: what a reply means and what a failure counts as is ``workers.chi
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from mmgr import stream
 from mmgr.config.model import ChildSettings
@@ -20,11 +21,13 @@ from mmgr.errors import (
     PeerTimeout,
 )
 from mmgr.protocol.commands import Quit, encode_command
-from mmgr.protocol.constants import REPLY_LENGTH_MAX
+from mmgr.protocol.constants import REPLY_LENGTH_MAX, Reply
 from mmgr.protocol.errors import RemoteProtocolError
+from mmgr.protocol.framing import CODE
 from mmgr.protocol.options import OptionNegotiation
-from mmgr.protocol.replies import ConnFail, Progress, ReplyMessage, decode_reply
+from mmgr.protocol.replies import ConnFail, Progress, ReplyMessage, decode_reply, encode_reply
 from workers.negotiation import check_answer
+from workers.verdict import CONTINUE
 
 PROGRESS_EXTENDS = 10
 """Progress starts a child's deadline anew, but all in all it gets no more than this many times its timeout."""
@@ -32,26 +35,15 @@ PROGRESS_EXTENDS = 10
 GRACE_S = 0.5
 """What a child gets at least when others used up the time that all share; a healthy one answers in a millisecond."""
 
+QUICK_S = 0.25
+"""A reply that takes longer than this is one that is waited for: titles say so."""
+
+CONTINUE_FRAME = encode_reply(CONTINUE)
 _QUIT = encode_command(Quit())
+_NONE = OptionNegotiation(0, 0, 0)
+_PROGRESS = int(Reply.SMFIR_PROGRESS)
 
 Patience = Callable[[], None]
-
-
-class _Translation:
-    """The edge: whatever goes wrong with a child's socket leaves a ``with translated:`` as one of the ChildErrors.
-
-    A class and no generator, as it is entered some forty times a message.
-    """
-
-    def __enter__(self) -> None:
-        """Nothing to prepare."""
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if kind is None:
-            return
-        for ours, theirs in _TRANSLATIONS:
-            if isinstance(error, theirs):
-                raise ours(str(error)) from error
 
 
 _TRANSLATIONS: tuple[tuple[type[ChildError], tuple[type[Exception], ...]], ...] = (
@@ -60,17 +52,36 @@ _TRANSLATIONS: tuple[tuple[type[ChildError], tuple[type[Exception], ...]], ...] 
     (ChildProtocolError, (RemoteProtocolError,)),
 )
 
-translated = _Translation()
+PEER_ERRORS = (PeerClosed, EndpointError, PeerTimeout, RemoteProtocolError)
+"""Whatever goes wrong with a child's socket; it leaves this room and its users as ``translated``."""
+
+
+def translated(error: Exception) -> ChildError:
+    """The fault of a socket as that of the child behind it."""
+    return next(ours for ours, theirs in _TRANSLATIONS if isinstance(error, theirs))(str(error))
 
 
 class ChildLink:
-    """A negotiated connection to one child."""
+    """A connection to one child. is_greeting: the offer is out and its answer not yet looked at (``begin``).
+
+    usual are the commands that it is sent and replies to, once it negotiated.
+    """
 
     def __init__(self, settings: ChildSettings, connected: stream.FrameStream, patience: Patience) -> None:
         self._settings = settings
         self._stream = connected
         self._patience = patience
-        self.options = OptionNegotiation(0, 0, 0)
+        connected.let_wait(min(QUICK_S, settings.reading_timeout_s))
+        self.write_at_once = connected.write_at_once
+        self.hears = connected.hears
+        self.hears_run = connected.hears_run
+        self.send_what_fits = connected.send_what_fits
+        self.receive_now = connected.receive_now
+        self.send_now = connected.send_now
+        self.fileno = connected.fileno
+        self.is_greeting = False
+        self.options = _NONE
+        self.usual: frozenset[int] = frozenset()
 
     @classmethod
     def open(
@@ -82,49 +93,106 @@ class ChildLink:
         """
         link = cls(settings, _connect(settings, limit), patience)
         try:
-            link._negotiate(offer, limit)
+            link.send(_encoded(offer))
+            link.finish_greeting(offer, limit)
         except BaseException:
             link._stream.close()
             raise
         return link
 
-    def send(self, frames: Sequence[bytes]) -> None:
-        """Write frames within the writing timeout. Raises ChildError, also for a reply that nobody asked for."""
-        self.expect_silence()
-        with translated:
-            self._stream.write(frames, time.monotonic() + self._settings.writing_timeout_s)
+    @classmethod
+    def begin(
+        cls, settings: ChildSettings, offer: OptionNegotiation, patience: Patience, assumed: OptionNegotiation
+    ) -> ChildLink | None:
+        """Connect and send the offer without waiting, as far as that is possible; assumed is the answer expected."""
+        if len(settings.connection_spec) != 1:
+            return None
+        connected = stream.connect_at_once(settings.connection_spec[0], REPLY_LENGTH_MAX, CONTINUE_FRAME)
+        if connected is None:
+            return None
+        link = cls(settings, connected, patience)
+        link.is_greeting = True
+        link.options = assumed
+        try:
+            link.send(_encoded(offer))
+        except ChildError:
+            connected.close()
+            return None
+        return link
+
+    def finish_greeting(self, offer: OptionNegotiation, limit: float | None) -> None:
+        """Take the answer to the offer, which is ``options`` from now on. Raises ChildError."""
+        frame = self._next(self._settings.reading_timeout_s, limit)
+        try:
+            self.options = _decoded_answer(offer, frame)
+        except RemoteProtocolError as error:
+            raise ChildProtocolError(str(error)) from error
+        self.usual = self.options.answered
+        self.is_greeting = False
+
+    def hears_as_expected(self) -> bool:
+        """The short way out of the greeting: the answer as it was assumed, and continue behind it."""
+        if not self._stream.hears_both(_expected(self.options), CONTINUE_FRAME):
+            return False
+        self.usual = self.options.answered
+        self.is_greeting = False
+        return True
+
+    def send(self, data: bytes) -> bool:
+        """Write whole frames within the writing timeout; True. Raises ChildError, also for a reply nobody asked for."""
+        try:
+            if self._stream.has_frame() and not self.is_greeting:
+                self.expect_silence()
+            self._stream.write_bytes(data, self._settings.writing_timeout_s)
+        except PEER_ERRORS as error:
+            raise translated(error) from error
+        return True
 
     def expect_silence(self) -> None:
         """Raise ChildProtocolError if the child said something that nobody asked for; progress is no such thing."""
-        with translated:
+        try:
             while self._stream.has_frame():
                 if not isinstance(decode_reply(self._stream.read(None)), Progress):
                     raise RemoteProtocolError("a reply that nobody asked for")
+        except PEER_ERRORS as error:
+            raise translated(error) from error
 
-    def reply(self, timeout_s: float, limit: float | None = None) -> ReplyMessage:
-        """The next reply but progress, which starts timeout_s anew, within bounds. Raises ChildError."""
-        last = limited(time.monotonic() + timeout_s * PROGRESS_EXTENDS, limit)
-        with translated:
+    def reply(self, limit: Callable[[], float | None]) -> ReplyMessage:
+        """The next reply but progress, within the reading timeout, which progress starts anew. Raises ChildError.
+
+        limit gives a deadline that all children share, if there is one.
+        """
+        started = time.monotonic()
+        if self.is_clear and self.hears(CONTINUE_FRAME):
+            return CONTINUE
+        return self.late_reply(started, limit)
+
+    def late_reply(self, started: float, limit: Callable[[], float | None]) -> ReplyMessage:
+        """``reply``, after something else than continue came, or nothing since started, a monotonic time."""
+        if not self._stream.has_frame():
+            self._patience()
+        return decode_reply_of_child(self._next(self._settings.reading_timeout_s, limit(), started))
+
+    @property
+    def is_clear(self) -> bool:
+        """Is nothing left that the child said and nobody took yet?"""
+        return self._stream.is_clear
+
+    def _next(self, timeout_s: float, limit: float | None, started: float | None = None) -> bytes:
+        """The frame of the next reply but progress. started is when the wait for it began, if not now."""
+        started = time.monotonic() if started is None else started
+        last = limited(started + timeout_s * PROGRESS_EXTENDS, limit)
+        deadline = min(started + timeout_s, last)
+        try:
             while True:
-                deadline = min(time.monotonic() + timeout_s, last)
-                reply = decode_reply(self._stream.read(deadline, self._patience))
-                if isinstance(reply, ConnFail):
-                    raise RemoteProtocolError("the child says connection failure, which no milter may")
-                if not isinstance(reply, Progress):
-                    return reply
+                frame = self._stream.read(deadline, self._patience, QUICK_S)
+                if frame[CODE] != _PROGRESS:
+                    return frame
+                decode_reply(frame)
                 self._patience()
-
-    def fileno(self) -> int:
-        """The socket, for waiting on several children."""
-        return self._stream.fileno()
-
-    def receive_now(self, wait_s: float = 0.0) -> list[bytes]:
-        """What came, waiting up to wait_s for it; empty if nothing. Raises PeerClosed, RemoteProtocolError."""
-        return self._stream.receive_now(wait_s)
-
-    def send_now(self, data: memoryview) -> int:
-        """How many bytes the socket took; 0 if it takes none now. Raises PeerClosed."""
-        return self._stream.send_now(data)
+                deadline = min(time.monotonic() + timeout_s, last)
+        except PEER_ERRORS as error:
+            raise translated(error) from error
 
     def close(self, is_polite: bool) -> None:
         """Close; politely means with QUIT first, which is only right when no reply is due."""
@@ -132,14 +200,39 @@ class ChildLink:
             self._stream.write_patiently([_QUIT])
         self._stream.close()
 
-    def _negotiate(self, offer: OptionNegotiation, limit: float | None) -> None:
-        self.send([encode_command(offer)])
-        answer = self.reply(self._settings.reading_timeout_s, limit)
-        if not isinstance(answer, OptionNegotiation):
-            raise ChildProtocolError(f"answered the negotiation with {type(answer).__name__}")
-        with translated:
-            check_answer(offer, answer)
-        self.options = answer
+
+def decode_reply_of_child(frame: bytes) -> ReplyMessage:
+    """``decode_reply``, whose errors are the child's here. Raises ChildProtocolError."""
+    try:
+        reply = decode_reply(frame)
+    except RemoteProtocolError as error:
+        raise ChildProtocolError(str(error)) from error
+    if isinstance(reply, ConnFail):
+        raise ChildProtocolError("the child says connection failure, which no milter may")
+    return reply
+
+
+@functools.lru_cache(maxsize=64)
+def _decoded_answer(offer: OptionNegotiation, frame: bytes) -> OptionNegotiation:
+    """A child's answer, if it is one that may be given to the offer. Remembered, as it is the same for years.
+
+    Raises RemoteProtocolError, ChildProtocolError.
+    """
+    answer = decode_reply_of_child(frame)
+    if not isinstance(answer, OptionNegotiation):
+        raise ChildProtocolError(f"answered the negotiation with {type(answer).__name__}")
+    check_answer(offer, answer)
+    return answer
+
+
+@functools.lru_cache(maxsize=64)
+def _encoded(offer: OptionNegotiation) -> bytes:
+    return encode_command(offer)
+
+
+@functools.lru_cache(maxsize=64)
+def _expected(answer: OptionNegotiation) -> bytes:
+    return encode_reply(answer)
 
 
 def limited(deadline: float, limit: float | None) -> float:
@@ -153,8 +246,8 @@ def _connect(settings: ChildSettings, limit: float | None) -> stream.FrameStream
     failure: ChildError = ChildUnavailable("no connection_spec")
     for endpoint in settings.connection_spec:
         try:
-            with translated:
-                return stream.connect(endpoint, deadline, REPLY_LENGTH_MAX)
-        except ChildError as error:
-            failure = type(error)(f"{endpoint}: {error}")
+            return stream.connect(endpoint, deadline, REPLY_LENGTH_MAX, CONTINUE_FRAME)
+        except PEER_ERRORS as error:
+            fault = translated(error)
+            failure = type(fault)(f"{endpoint}: {fault}")
     raise failure

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from mmgr.protocol.constants import Command
 from mmgr.protocol.framing import PAYLOAD
-from mmgr.protocol.macros import decode_macros
+from mmgr.protocol.macros import macro_value
 from workers.transaction import STAGES
 
-_REPEATED = (Command.SMFIC_HEADER, Command.SMFIC_BODY)
+_LATEST_FIRST = tuple(map(int, reversed(STAGES)))
+_UNTIL_HELO = frozenset(set(map(int, Command)) - set(_LATEST_FIRST))
+_UNTIL_MAIL = _UNTIL_HELO | {int(Command.SMFIC_MAIL)}
 
 
 class MacroStore:
@@ -19,18 +21,15 @@ class MacroStore:
     def take(self, frame: bytes) -> int:
         """Keep a frame in place of the one before; the command it belongs to."""
         stage = frame[PAYLOAD]
-        self._frames.pop(stage, None)
         if len(frame) > PAYLOAD + 1:
             self._frames[stage] = frame
+        else:
+            self._frames.pop(stage, None)
         return stage
 
     def get(self, command: int) -> bytes | None:
         """The frame for a command, None if there is none."""
         return self._frames.get(command)
-
-    def is_repeated(self, frame: bytes) -> bool:
-        """Is this the very frame that is kept? Postfix repeats them ahead of each header and piece of body."""
-        return len(frame) > PAYLOAD and frame[PAYLOAD] in _REPEATED and self._frames.get(frame[PAYLOAD]) == frame
 
     def forget(self, command: int) -> None:
         """The command is over, and its macros with it."""
@@ -38,9 +37,8 @@ class MacroStore:
 
     def end_transaction(self, next_begins: bool) -> None:
         """Forget a transaction's macros; those of MAIL may already be the next one's."""
-        for stage in STAGES:
-            if stage != Command.SMFIC_MAIL or not next_begins:
-                self._frames.pop(stage, None)
+        kept = _UNTIL_MAIL if next_begins else _UNTIL_HELO
+        self._frames = {stage: frame for stage, frame in self._frames.items() if stage in kept}
 
     def clear(self) -> None:
         """Another SMTP session."""
@@ -48,9 +46,9 @@ class MacroStore:
 
     def queue_id(self) -> bytes:
         """The MTA's queue id, from the latest stage that has one: Postfix knows it from the second recipient on."""
-        for stage in reversed(STAGES):
+        for stage in _LATEST_FIRST:
             frame = self._frames.get(stage)
-            found = decode_macros(frame[PAYLOAD:])[1].get(b"i") if frame is not None else None
+            found = macro_value(frame[PAYLOAD:], b"i") if frame is not None else b""
             if found:
                 return found
         return b""

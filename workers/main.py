@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import errno
+import faulthandler
 import gc
 import logging
 import os
@@ -16,20 +17,25 @@ import time
 
 from setproctitle import setproctitle
 
+from mmgr import log as logs
 from mmgr.assignment import Assignment
 from mmgr.log import RateLimit, quoted
 from mmgr.protocol.constants import COMMAND_LENGTH_MAX
-from mmgr.protocol.options import OptionNegotiation
 from mmgr.scoreboard import WorkerState
 from mmgr.stream import FrameStream
 from mmgr.wakeup import WakeUp
+from workers.mta import QUIET_S
+from workers.pulse import Pulse
 from workers.session import Session
-from workers.sessionlog import Report
+from workers.surroundings import Memory
 
 log = logging.getLogger(__name__)
 
 ACCEPT_PAUSE_S = 0.1
 """How long to wait when a connection can't be accepted for want of descriptors or memory."""
+
+GC_THRESHOLDS = (20_000, 20, 100)
+"""A session leaves hardly any cycles; looking for them as often as Python does by itself costs more than a child."""
 
 _warnings = RateLimit()
 
@@ -37,12 +43,28 @@ _warnings = RateLimit()
 def run(assignment: Assignment) -> None:
     """Serve sessions until told to stop. TERM drains: the current session is finished, no other is taken."""
     wakeup = WakeUp()
-    wakeup.listen([signal.SIGTERM])
-    for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGPIPE):
-        signal.signal(ignored, signal.SIG_IGN)
+    wakeup.listen([signal.SIGTERM, signal.SIGUSR1])
+    listen_to_master_alone(assignment)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    gc.set_threshold(*GC_THRESHOLDS)
     gc.enable()
     _Worker(assignment, wakeup).serve()
+
+
+def listen_to_master_alone(assignment: Assignment) -> None:
+    """Ignore what is meant for the master, and show the stack on USR2."""
+    for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTTIN, signal.SIGTTOU, signal.SIGPIPE):
+        signal.signal(ignored, signal.SIG_IGN)
+    if assignment.stack_fd >= 0:
+        faulthandler.register(signal.SIGUSR2, file=assignment.stack_fd, all_threads=False)
+
+
+def reopen_logs(assignment: Assignment) -> None:
+    """USR1: the master has had it, too."""
+    try:
+        logs.set_up(assignment.config.log)
+    except OSError as error:
+        log.error("log-not-reopened error=%s", quoted(str(error)))
 
 
 class _Worker:
@@ -52,8 +74,10 @@ class _Worker:
         self._place = assignment
         self._wakeup = wakeup
         self._sessions = 0
-        self._doing = ""
-        self._remembered: dict[tuple[str, OptionNegotiation], OptionNegotiation] = {}
+        self._pid = os.getpid()
+        self._title = Pulse(assignment, setproctitle)
+        self._is_told = False
+        self._remembered = Memory()
         self._listeners = {listener.fileno(): listener for listener in assignment.listeners}
         self._events = select.epoll()
         for descriptor in self._listeners:
@@ -63,15 +87,36 @@ class _Worker:
 
     def serve(self) -> None:
         """Accept and serve, one at a time."""
-        self._become_idle()
+        self._title.become(WorkerState.IDLE)
+        self._title.idle(self._sessions)
         self._place.tell_master()
-        while True:
-            ready = {descriptor for descriptor, _ in self._events.poll()}
-            if self._place.life_fd in ready or self._wakeup.fileno() in ready:
-                break
-            for descriptor in ready:
+        while not self._is_told:
+            ready = {descriptor for descriptor, _ in self._wait()}
+            self._hear(ready)
+            # Also when told to end: the kernel woke nobody else for a connection that is there
+            for descriptor in ready & self._listeners.keys():
                 self._serve_one(self._listeners[descriptor])
-        self._place.scoreboard.set_state(self._place.slot, WorkerState.DRAINING)
+        self._title.become(WorkerState.DRAINING)
+
+    def _hear(self, ready: set[int]) -> None:
+        """Take what master and signals say."""
+        numbers = self._wakeup.take() if self._wakeup.fileno() in ready else []
+        self._is_told = signal.SIGTERM in numbers or self._place.life_fd in ready
+        if signal.SIGUSR1 in numbers:
+            reopen_logs(self._place)
+
+    def _wait(self) -> list[tuple[int, int]]:
+        """What there is to do; a worker that has nothing to do for a moment says so.
+
+        One that waited for long tries all listeners: two connections that come at the same moment may have woken one
+        worker alone (Linux before 5.7), which is busy with the first.
+        """
+        ready = self._events.poll(QUIET_S)
+        if not ready:
+            self._title.idle(self._sessions)
+            self._title.beat()
+            ready = self._events.poll(self._title.idle_beat_s)
+        return ready or [(descriptor, select.EPOLLIN) for descriptor in self._listeners]
 
     def _serve_one(self, listener: socket.socket) -> None:
         try:
@@ -82,14 +127,14 @@ class _Worker:
             self._report_accept(error)
             return
         self._sessions += 1
-        self._place.scoreboard.set_state(self._place.slot, WorkerState.BUSY)
-        self._say("negotiate", "")
-        session_id = f"{os.getpid()}.{self._sessions}"
-        report = Report(self._say, self._say_waiting)
+        self._title.become(WorkerState.BUSY)
+        self._title.stage("negotiate", "")
+        session_id = f"{self._pid}.{self._sessions}"
         stream = FrameStream(connected, COMMAND_LENGTH_MAX)
-        Session(stream, self._place.config, session_id, self._remembered, report).run()
+        Session(stream, self._place.config, session_id, self._remembered, self._title).run()
         self._place.scoreboard.set_sessions(self._place.slot, self._sessions)
-        self._become_idle()
+        self._title.end_session(self._sessions)
+        self._title.become(WorkerState.IDLE)
 
     def _report_accept(self, error: OSError) -> None:
         """A listener that was shut down reports itself for ever, until the master's TERM comes: hence the pause."""
@@ -97,14 +142,3 @@ class _Worker:
         if repeated is not None and error.errno != errno.EINVAL:
             log.warning("accept-failed worker=%d error=%s%s", self._place.number, quoted(str(error)), repeated)
         time.sleep(ACCEPT_PAUSE_S)
-
-    def _become_idle(self) -> None:
-        self._place.scoreboard.set_state(self._place.slot, WorkerState.IDLE)
-        setproctitle(f"milter-manager: worker {self._place.number} idle, {self._sessions} sessions")
-
-    def _say(self, stage: str, client: str) -> None:
-        self._doing = f"milter-manager: worker {self._place.number} {stage} {client}".rstrip()
-        setproctitle(self._doing)
-
-    def _say_waiting(self, child: str) -> None:
-        setproctitle(f"{self._doing} waiting for {child}" if child else self._doing)

@@ -15,10 +15,10 @@ and at the end. Sources: Postfix cleanup_milter.c; sendmail milter.c (``milter_c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
-from mmgr.protocol.commands import Header
+from mmgr.protocol.commands import decode_header
 from mmgr.protocol.constants import Command, Reply
 from mmgr.protocol.errors import RemoteProtocolError
 from mmgr.protocol.fields import shown, terminated
@@ -39,6 +39,10 @@ class Body(Protocol):
 
     def add_payload(self, payload: bytes) -> None:
         """Keep bytes of body."""
+
+    @property
+    def is_short(self) -> bool:
+        """Is it a single frame in memory, or none?"""
 
     def frames(self) -> Iterator[bytes]:
         """All frames from the first."""
@@ -80,23 +84,42 @@ class HeaderField:
 class HeaderList:
     """The headers of one message in their order, with the numbering of the MTA that is talking to us.
 
-    is_postfix chooses between the two numberings of the module's text.
+    is_postfix chooses between the two numberings of the module's text. came are packets not taken apart yet; whoever
+    collects many may append to it.
     """
 
     def __init__(self, is_postfix: bool) -> None:
         self._is_postfix = is_postfix
         self._child = 1
         self._group = 1
-        own = (b"Received",) if is_postfix else (b"Return-Path", b"Received")
-        self._fields = [HeaderField(name, b"", is_hidden=True) for name in own]
+        self.came: list[bytes] = []
+        self._taken_apart: list[HeaderField] = []
+
+    @property
+    def _fields(self) -> list[HeaderField]:
+        """Those that came, taken apart at the first edit: most messages see none."""
+        if not self._taken_apart:
+            own = (b"Received",) if self._is_postfix else (b"Return-Path", b"Received")
+            self._taken_apart = [HeaderField(name, b"", is_hidden=True) for name in own]
+        for frame in self.came:
+            header = decode_header(frame[PAYLOAD:])
+            self._taken_apart.append(HeaderField(header.name, header.value, frame))
+        self.came.clear()
+        return self._taken_apart
 
     def __iter__(self) -> Iterator[HeaderField]:
         """The headers that the next child sees."""
         return (field for field in self._fields if not field.deleted_by and not field.is_hidden)
 
-    def append(self, header: Header, frame: bytes) -> None:
-        """A header as the MTA sent it."""
-        self._fields.append(HeaderField(header.name, header.value, frame))
+    def frames(self, drops_spaces: bool = False) -> Sequence[bytes]:
+        """The packets that show these headers to the next child, optionally without the space after the colon."""
+        if drops_spaces:
+            return [field.without_leading_space() for field in self]
+        return [field.as_frame() for field in self] if self._taken_apart else self.came
+
+    def append(self, frame: bytes) -> None:
+        """A header as the MTA sent it: a packet that ``check_command`` found in order."""
+        self.came.append(frame)
 
     def next_child(self, starts_group: bool = True) -> None:
         """The edits that follow come from another child, which does not see what was deleted before it.
@@ -181,7 +204,10 @@ class HeaderList:
 
 
 class Message:
-    """One message between MAIL and its end: what was collected, and what the children made of it so far."""
+    """One message between MAIL and its end: what was collected, and what the children made of it so far.
+
+    derived is for what others make of headers and body as they stand; an edit empties it.
+    """
 
     def __init__(self, is_postfix: bool, body: Body) -> None:
         self.headers = HeaderList(is_postfix)
@@ -189,13 +215,16 @@ class Message:
         self.is_body_replaced = False
         self.edits: list[Edit] = []
         self.quarantine_reasons: list[bytes] = []
+        self.derived: dict[object, Any] = {}
 
-    def apply(self, edits: Iterable[Edit], new_body: Body | None, starts_group: bool = True) -> None:
+    def apply(self, edits: Sequence[Edit], new_body: Body | None, starts_group: bool = True) -> None:
         """All edits of one child whose verdict lets the message pass, in the order made; new_body None keeps the old.
 
         starts_group False: the next child was given the message without these edits, at the same time as this one.
         Never fails: what can be wrong with an edit was found by ``check_edit`` when it came.
         """
+        if edits or new_body is not None:
+            self.derived.clear()
         for edit in edits:
             if isinstance(edit, Quarantine):
                 self.quarantine_reasons.append(edit.reason)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from mmgr.errors import MmgrError, PeerClosed, PeerTimeout
 from mmgr.protocol.commands import encode_command
 from mmgr.protocol.constants import Command
-from mmgr.protocol.framing import CODE, PAYLOAD
-from mmgr.protocol.macros import decode_macros
+from mmgr.protocol.framing import PAYLOAD
+from mmgr.protocol.macros import macro_value
 from mmgr.protocol.options import ALWAYS_SILENT, OptionNegotiation
 from mmgr.protocol.replies import Progress, Verdict, encode_reply
 from mmgr.stream import FrameStream
-from workers.negotiation import COLLECTED
 from workers.verdict import CONTINUE
 
 FIRST_TIMEOUT_S = 30.0
@@ -37,7 +37,10 @@ BUDGET_S = 8.0
 MESSAGE_BUDGET_S = 280.0
 """The same for the end of a message: Sendmail's T=E is 300 s for all of it, progress or not."""
 
-_COLLECTED = frozenset((int(Command.SMFIC_MACRO), *map(int, COLLECTED)))
+QUIET_S = 0.25
+"""An MTA that says nothing for longer than this is waited for: titles say so."""
+
+_NONE = OptionNegotiation(0, 0, 0)
 _PROGRESS = encode_reply(Progress())
 _CONTINUE = encode_reply(CONTINUE)
 
@@ -47,34 +50,38 @@ class MtaLost(MmgrError):
 
 
 class Mta:
-    """The MTA of one session. command is the one being worked on; answer is what we told it in the negotiation."""
+    """The MTA of one session. command is the one being worked on; answer is what we told it in the negotiation,
+    and silent the commands that get no reply because of that."""
 
-    def __init__(self, stream: FrameStream) -> None:
+    def __init__(self, stream: FrameStream, show_waiting: Callable[[], None] = lambda: None) -> None:
         self._stream = stream
-        self._progress_due = 0.0
+        self._show_waiting = show_waiting
+        self._told_last = 0.0
         self._came = 0.0
-        self.answer = OptionNegotiation(0, 0, 0)
+        self.answer = _NONE
+        self.silent = _NONE.silent
         self.command = 0
         self.is_postfix = False
 
-    def next(self) -> bytes:
-        """The next command's frame. Raises PeerTimeout, PeerClosed, RemoteProtocolError."""
-        now = time.monotonic()
-        frame = self._stream.read(now + (IDLE_TIMEOUT_S if self.command else FIRST_TIMEOUT_S))
-        self.command = frame[CODE]
-        if self.command not in _COLLECTED:
-            self._came = time.monotonic()
-            self._progress_due = self._came + PROGRESS_EVERY_S
-        return frame
+    def read(self) -> list[bytes]:
+        """The frames of the next commands, as many as are there. Raises PeerTimeout, PeerClosed, RemoteProtocolError.
+
+        Whoever works on them sets ``command`` for each.
+        """
+        timeout_s = IDLE_TIMEOUT_S if self.command else FIRST_TIMEOUT_S
+        frames = self._stream.read_all(timeout_s, self._show_waiting, QUIET_S)
+        self._came = self._told_last = time.monotonic()
+        return frames
 
     def learn(self, connect_macros: bytes) -> None:
         """Find out which MTA this is from the macro frame of the connect stage (macro v: ``Postfix 3.5.8``)."""
-        self.is_postfix = decode_macros(connect_macros[PAYLOAD:])[1].get(b"v", b"").startswith(b"Postfix")
+        self.is_postfix = macro_value(connect_macros[PAYLOAD:], b"v").startswith(b"Postfix")
 
     def negotiate(self, answer: OptionNegotiation) -> None:
         """Answer the negotiation; from now on replies are given as declared in it."""
         self.answer = answer
-        self.send([encode_command(answer)])
+        self.silent = answer.silent
+        self.send([_encoded(answer)])
 
     def told(self) -> OptionNegotiation:
         """What we told it in the negotiation; of version 0 before that."""
@@ -86,8 +93,10 @@ class Mta:
         Edits and verdict go in as few writes as a large new body allows, so that a connection that breaks is least
         likely to leave half of the edits behind. What edits raises is raised, with only part of them sent.
         """
-        if self.command in ALWAYS_SILENT or not self.answer.answers(self.command):
-            return
+        if self.command in self.silent:
+            return None
+        if verdict is CONTINUE and not edits and self._stream.write_at_once(_CONTINUE):
+            return None
         gathered: list[bytes] = []
         size = 0
         for frame in edits:
@@ -96,8 +105,8 @@ class Mta:
             if size > WRITE_BYTES:
                 self.send(gathered)
                 gathered, size = [], 0
-        gathered.append(_CONTINUE if verdict is CONTINUE else encode_reply(verdict))
-        self.send(gathered)
+        gathered.append(encode_reply(verdict))
+        return self.send(gathered)
 
     def send(self, frames: list[bytes]) -> None:
         """Write frames as they are. Raises PeerClosed, PeerTimeout."""
@@ -109,9 +118,9 @@ class Mta:
         Postfix takes progress before any reply that is due, Sendmail only after the end of a message.
         """
         now = time.monotonic()
-        if now < self._progress_due:
+        if now < self._told_last + PROGRESS_EVERY_S:
             return
-        self._progress_due = now + PROGRESS_EVERY_S
+        self._told_last = now
         is_allowed = self.command == Command.SMFIC_BODYEOB or (self.is_postfix and self.command not in ALWAYS_SILENT)
         if self.command == Command.SMFIC_OPTNEG or not is_allowed or not self.answer.answers(self.command):
             return
@@ -132,3 +141,8 @@ class Mta:
     def close(self) -> None:
         """Close the connection."""
         self._stream.close()
+
+
+@functools.lru_cache(maxsize=64)
+def _encoded(answer: OptionNegotiation) -> bytes:
+    return encode_command(answer)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from mmgr.config.model import ChildSettings
 from mmgr.protocol.constants import SMFI_VERSION_MAX, SMFI_VERSION_MIN, ActionFlag, Command, MacroStage, ProtocolFlag
 from mmgr.protocol.errors import RemoteProtocolError
+from mmgr.protocol.framing import PAYLOAD
 from mmgr.protocol.macros import DEFAULT_MACROS, merge_macro_lists
 from mmgr.protocol.options import (
     ACTIONS_OF_VERSION,
@@ -20,6 +21,7 @@ from mmgr.protocol.options import (
     NO_STEP,
     STEPS_OF_VERSION,
     OptionNegotiation,
+    decode_options,
 )
 from workers.verdict import fallback, is_deciding
 
@@ -54,6 +56,15 @@ def check_offer(offer: OptionNegotiation) -> None:
         )
 
 
+@functools.lru_cache(maxsize=16)
+def decode_offer(frame: bytes) -> OptionNegotiation:
+    """The MTA's first packet, which is the same in every session. Raises RemoteProtocolError."""
+    offer = decode_options(frame[PAYLOAD:])
+    check_offer(offer)
+    return offer
+
+
+@functools.lru_cache(maxsize=16)
 def offer_to_children(mta: OptionNegotiation) -> OptionNegotiation:
     """What a child is offered: what this MTA offers itself, every step that we can leave out on our own included.
 

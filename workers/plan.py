@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from mmgr.protocol.constants import ActionFlag, Command, ProtocolFlag
-from mmgr.protocol.framing import PAYLOAD
 from mmgr.protocol.options import NO_STEP, OptionNegotiation
 
 _NEEDED = tuple(set(map(int, NO_STEP)) - {Command.SMFIC_UNKNOWN, Command.SMFIC_CONNECT, Command.SMFIC_HELO})
+_RCPT, _DATA, _UNKNOWN = int(Command.SMFIC_RCPT), int(Command.SMFIC_DATA), int(Command.SMFIC_UNKNOWN)
+_RCPT_REJ = int(ProtocolFlag.SMFIP_RCPT_REJ)
 _SETSYMLIST = int(ActionFlag.SMFIF_SETSYMLIST)
 _REFUSED_RECIPIENT = b"{rcpt_mailer}\0error\0"
 
 
-class Step(NamedTuple):
+class Step:
     """One command as the MTA sent it: its code, its frame, and the macro frame ahead of it (or None).
 
     is_left_out: the MTA was told not to send it, and there is no frame; its macros come all the same.
+    joined is macros and frame as they are sent together; is_refused, that the MTA itself refused this recipient,
+    which it sends only to milters that asked for those (SMFIP_RCPT_REJ). is_plain: who wants the command is sent it.
     """
 
-    command: int
-    frame: bytes
-    macros: bytes | None
-    is_left_out: bool = False
+    __slots__ = ("command", "frame", "is_left_out", "is_plain", "is_refused", "joined", "macros")
 
-
-def is_refused_recipient(step: Step) -> bool:
-    """Did the MTA itself refuse this recipient? Sent only to milters that asked for those (SMFIP_RCPT_REJ)."""
-    return (
-        step.command == Command.SMFIC_RCPT and step.macros is not None and _REFUSED_RECIPIENT in step.macros[PAYLOAD:]
-    )
+    def __init__(
+        self,
+        command: int,
+        frame: bytes,
+        macros: bytes | None,
+        is_left_out: bool = False,
+    ) -> None:
+        self.command = command
+        self.frame = frame
+        self.macros = macros
+        self.is_left_out = is_left_out
+        self.joined = frame if macros is None else macros + frame
+        self.is_refused = command == _RCPT and macros is not None and _REFUSED_RECIPIENT in macros
+        self.is_plain = not (is_left_out or self.is_refused or command == _UNKNOWN)
 
 
 def lacks(wanted: OptionNegotiation, told: OptionNegotiation) -> bool:
@@ -44,10 +50,10 @@ def is_wanted(step: Step, options: OptionNegotiation, has_recipient: bool) -> bo
     libmilter (8.18) drops the headers and the end of a message, without a reply, if an unknown command came between
     recipients and headers and the child declined DATA: such a child is spared the unknown command there.
     """
-    if step.is_left_out or not options.wants(step.command):
+    if step.is_left_out or not options.routes[step.command]:
         return False
-    if is_refused_recipient(step):
-        return bool(options.steps & ProtocolFlag.SMFIP_RCPT_REJ)
-    if step.command == Command.SMFIC_UNKNOWN and has_recipient:
-        return options.wants(Command.SMFIC_DATA)
+    if step.is_refused:
+        return bool(options.steps & _RCPT_REJ)
+    if has_recipient and step.command == _UNKNOWN:
+        return options.wants(_DATA)
     return True

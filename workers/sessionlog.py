@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Iterable
 
 from mmgr.config.model import FallbackStatus
 from mmgr.log import RateLimit, quoted, shown
@@ -19,13 +18,6 @@ from workers.verdict import verdict_name
 log = logging.getLogger(__name__)
 
 _warnings = RateLimit()
-
-
-class Report(NamedTuple):
-    """Where a session says what it is doing: stage takes a stage and a client, waiting the name of a child or ""."""
-
-    stage: Callable[[str, str], None]
-    waiting: Callable[[str], None]
 
 
 class SessionLog:

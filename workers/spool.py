@@ -50,6 +50,11 @@ class BodySpool:
         for start in range(0, len(payload), self._chunk_bytes):
             self.add_frame(encode_frame(Command.SMFIC_BODY, payload[start : start + self._chunk_bytes]))
 
+    @property
+    def is_short(self) -> bool:
+        """No more than one frame, in memory."""
+        return self._file is None and len(self._memory) <= 1
+
     def frames(self) -> Iterator[bytes]:
         """All frames from the first. Raises SpoolError if the file can't be read back."""
         if self._file is not None:

@@ -28,11 +28,14 @@ from mmgr.endpoint import Endpoint
 from mmgr.errors import ConfigErrors, MmgrError, PrivilegeError
 from mmgr.master import privileges
 from mmgr.master.background import Background
+from mmgr.master.companions import Companion
 from mmgr.master.listeners import Listener, SocketRights, listen
 from mmgr.master.pidfile import PidFile
-from mmgr.master.supervisor import Companion, Duties, Supervisor
+from mmgr.master.policy import Pool
+from mmgr.master.supervisor import Duties, Supervisor
 from mmgr.peers import samples
 from workers import main as worker
+from workers import reserve
 
 EXIT_FAILURE = 1
 EXIT_CONFIG = 78
@@ -124,7 +127,7 @@ class _Start:
             if identity is not None:
                 privileges.become(identity)
             logs.set_up(config.log)  # as whom it will be reopened
-            duties = Duties(self._load_anew, worker.run, self._announce, companions)
+            duties = Duties(self._load_anew, _listen_later, worker.run, reserve.run, self._announce, companions)
             self._config = self._with_samples(config)
             return Supervisor(self._config, listeners, duties).run()
 
@@ -156,13 +159,21 @@ class _Start:
 
     # ---- what people see
 
-    def _announce(self, n_workers: int) -> None:
+    def _announce(self, pool: Pool, backlog: int) -> None:
         """Once it serves: one line, and with the samples the command to try next."""
         config = self._config
         specs = ", ".join(map(str, config.manager.connection_spec))
         names = ", ".join(child.name for child in config.enabled_children) or "none: all mail passes"
-        log.info("serving spec=%s workers=%d children=%d", logs.quoted(specs), n_workers, len(config.enabled_children))
-        lines = [f"milter-manager {__version__} serves on {specs} with {n_workers} workers; milters: {names}"]
+        log.info(
+            "serving spec=%s workers=%d max_workers=%d backlog=%d children=%d",
+            logs.quoted(specs),
+            pool.floor,
+            pool.max_workers,
+            backlog,
+            len(config.enabled_children),
+        )
+        number = str(pool.floor) if pool.floor == pool.max_workers else f"{pool.floor} to {pool.max_workers}"
+        lines = [f"milter-manager {__version__} serves on {specs} with {number} workers; milters: {names}"]
         if self._sample_directory:
             tool = os.path.join(os.path.dirname(sys.argv[0]), "milter-test-server")
             lines.append(f"try next: {os.path.relpath(tool)} -s {config.manager.connection_spec[0]}")
@@ -192,15 +203,24 @@ def _log_warning(warning: str) -> None:
     log.warning("configuration-warning text=%s", logs.quoted(warning, 500))
 
 
+def _listen_later(endpoint: Endpoint, config: Config) -> Listener:
+    """A socket that a reload adds, made by the user that we have become. Raises ListenError, PrivilegeError."""
+    settings = config.manager
+    return listen(endpoint, _rights(settings, None), settings.remove_unix_socket_on_create)
+
+
+def _rights(settings: ManagerSettings, identity: privileges.Identity | None) -> SocketRights:
+    gid = privileges.group_id(settings.unix_socket_group) if settings.unix_socket_group else -1
+    if identity is None:
+        return SocketRights(settings.unix_socket_mode, -1, gid)
+    return SocketRights(settings.unix_socket_mode, identity.uid, identity.gid if gid == -1 else gid)
+
+
 @contextlib.contextmanager
 def _listening(
     endpoint: Endpoint, settings: ManagerSettings, identity: privileges.Identity | None
 ) -> Iterator[Listener]:
-    gid = privileges.group_id(settings.unix_socket_group) if settings.unix_socket_group else -1
-    rights = SocketRights(settings.unix_socket_mode, -1, gid)
-    if identity is not None:
-        rights = SocketRights(settings.unix_socket_mode, identity.uid, identity.gid if gid == -1 else gid)
-    listener = listen(endpoint, rights, settings.remove_unix_socket_on_create)
+    listener = listen(endpoint, _rights(settings, identity), settings.remove_unix_socket_on_create)
     try:
         yield listener
     finally:

@@ -37,7 +37,8 @@ _IGNORED = {
 
 _EPILOG = """exit codes: 0 ended as asked; 1 a socket, user or file can't be taken; 2 usage; 78 faulty configuration.
 signals: TERM ends after the running sessions, INT and QUIT at once, HUP reads the configuration anew, USR1 reopens
-logs. Read are milter-manager.conf, conf.d/*.conf and milter-manager.local.conf of the configuration directory."""
+logs, TTIN and TTOU: one worker more, one less. Read are milter-manager.conf, conf.d/*.conf and
+milter-manager.local.conf of the configuration directory."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -77,7 +78,9 @@ def _add_process(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--daemon", dest="daemon", action="store_true", default=None, help="run in the background")
     group.add_argument("--no-daemon", dest="daemon", action="store_false", help="run in the foreground")
     group.add_argument("--pid-file", metavar="FILE", help="file to write the process id to")
-    group.add_argument("--n-workers", type=_count, metavar="N", help="number of worker processes (0: by CPU count)")
+    group.add_argument(
+        "--n-workers", type=_count, metavar="N", help="fix the number of worker processes (0: as many as it takes)"
+    )
 
 
 def _add_log(group: argparse._ArgumentGroup) -> None:

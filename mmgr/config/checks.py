@@ -45,7 +45,7 @@ class Finding:
 
 def check(config: Config) -> list[Finding]:
     """All findings, rule by rule, children in their order."""
-    rules = (_listeners_twice, _loops, _sockets_twice, _late_deadlines, _conditions_not_applied)
+    rules = (_listeners_twice, _loops, _sockets_twice, _late_deadlines, _conditions_not_applied, _pool)
     return [finding for rule in rules for finding in rule(config)]
 
 
@@ -99,6 +99,20 @@ def _conditions_not_applied(config: Config) -> Iterator[Finding]:
             problem = f"not applied by this version: {', '.join(child.applicable_conditions)}"
             key = f"milters.{child.name}.applicable_conditions"
             yield Finding(key, problem, "the milter is asked in every session", False)
+
+
+def _pool(config: Config) -> Iterator[Finding]:
+    workers = config.workers
+    if workers.max_spare < workers.min_spare:
+        problem = f"{workers.max_spare} is below min_spare, {workers.min_spare}"
+        yield Finding("workers.max_spare", problem, "workers would be started and ended all the time", True)
+    if 0 < workers.max_workers < workers.min_spare:
+        problem = f"{workers.max_workers} is below min_spare, {workers.min_spare}"
+        yield Finding("workers.max_workers", problem, "there are never more workers than this", False)
+    for key in ("min_spare", "max_spare", "max_workers"):
+        if workers.n_workers and f"workers.{key}" in config.origins:
+            problem = f"without effect, as n_workers fixes the pool at {workers.n_workers}"
+            yield Finding(f"workers.{key}", problem, "leave one of the two out", False)
 
 
 def _leads_to(endpoint: Endpoint, listener: Endpoint) -> bool:

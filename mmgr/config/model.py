@@ -29,6 +29,14 @@ class EnvelopeDispatch(Enum):
     SEQUENTIAL = "sequential"
 
 
+class Overload(Enum):
+    """What becomes of a session while every worker is busy and no more may be started."""
+
+    WAIT = "wait"
+    ACCEPT = "accept"
+    TEMPORARY_FAILURE = "temporary-failure"
+
+
 @dataclass(frozen=True)
 class PackageSettings:
     """``[package]``: what detection assumes of the platform."""
@@ -75,9 +83,21 @@ class ManagerSettings:
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """``[workers]``: how many workers, and how long an ending one may take. n_workers 0 means by CPU count."""
+    """``[workers]``: how many there are, when one is replaced, and how long an ending one may take.
+
+    n_workers above 0 fixes their number; else it lies between the spare limits and max_workers, of which 0 follows
+    Postfix. Limits of 0 on sessions, age and memory are none.
+    """
 
     n_workers: int = 0
+    min_spare: int = 4
+    max_spare: int = 12
+    max_workers: int = 0
+    overload: Overload = Overload.WAIT
+    max_sessions: int = 10000
+    max_age_s: int = 86400
+    max_memory_bytes: int = 268435456
+    hang_timeout_s: float = 30.0
     drain_timeout_s: float = 300.0
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Union
 
 from mmgr.config.lines import CONTROL_CHARACTER
-from mmgr.config.model import EnvelopeDispatch, FallbackStatus
+from mmgr.config.model import EnvelopeDispatch, FallbackStatus, Overload
 from mmgr.endpoint import Endpoint, parse_endpoint
 from mmgr.errors import EndpointError, MmgrError
 
@@ -183,6 +183,11 @@ def dispatch(value: Raw, *choices: str) -> EnvelopeDispatch:
     return EnvelopeDispatch(option(value, *choices))
 
 
+def overload(value: Raw, *choices: str) -> Overload:
+    """What becomes of sessions for which there is no worker; ``Temporary_Failure`` is ``temporary-failure``."""
+    return Overload(option(_single(value).replace("_", "-"), *choices))
+
+
 def endpoints(value: Raw) -> tuple[Endpoint, ...]:
     """One socket address or more."""
     found = tuple(_endpoint(item) for item in _items(value))
@@ -254,6 +259,7 @@ CHECKS: dict[str, Callable[..., Any]] = {
         level,
         status,
         dispatch,
+        overload,
         endpoints,
         pairs,
         conditions,

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 BACKLOG = 1024
 """Connections that may wait; the kernel cuts it at net.core.somaxconn (128 on EL 8, 4,096 later)."""
 
+SOMAXCONN = "/proc/sys/net/core/somaxconn"
+
 LOCK_PATIENCE_S = 5.0
 PROBE_TIMEOUT_S = 2.0
 
@@ -95,6 +97,15 @@ def listen(endpoint: Endpoint, rights: SocketRights, replaces_stale: bool = True
     except (OSError, EndpointError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ListenError(f"can't listen on {endpoint}: {reason}{_hint(endpoint, error)}") from error
+
+
+def effective_backlog(path: str = SOMAXCONN) -> int:
+    """How many connections really may wait, after the kernel's limit; a unix socket refuses those beyond."""
+    try:
+        with open(path, "rb") as file:
+            return min(BACKLOG, int(file.read()))
+    except (OSError, ValueError):
+        return BACKLOG
 
 
 def _listen_inet(endpoint: Endpoint) -> Listener:

@@ -1,16 +1,48 @@
-"""What the master does next: slots and the time in, actions out. PURE, so that it is tested as a table.
+"""What the master does next: slots, what is seen of their workers and the time in, actions out. PURE; tested as tables.
 
-A fixed pool: ``n_workers`` of the current generation. Workers of an older one are told to drain once the current one is
-complete and ready, so that somebody accepts at every moment.
+- Growth: when fewer than ``min_spare`` workers are idle, as many more start at once; when none is, as many as are busy,
+  so that the pool doubles. Shrinking is slow: a fifth of what is above ``max_spare`` at a time.
+- Recycling: one worker at a time, its replacement first, and it is never cut off in a session.
+- Reload: workers of an older generation are told to end once the current one has enough that serve, so that somebody
+  accepts at every moment. Those that still have sessions count against ``max_workers``, whatever their generation.
+- Death: a slot whose workers die young waits longer and longer and keeps its place meanwhile, so that no other slot is
+  tried instead; when many die in a short time, new ones come one by one.
+- Hang: a worker that is silent beyond its own deadlines has to show its stacks, and is told to end, and is killed.
+
+Sources: Apache's prefork MPM for spare workers, Postfix's master for throttling; design.md, section 6.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Union
 
-from mmgr.master.slots import Slot
+from mmgr.master.slots import PATIENT, Reason, Slot
+from mmgr.scoreboard import WorkerState
+
+STARTS_MAX = 32
+"""Workers that may be starting at the same time."""
+
+SHRINK_EVERY_S = 1.0
+SHRINK_PART = 5
+SHRINK_AFTER_S = 5.0
+"""No worker is let go so soon after one was started."""
+
+RECYCLE_EVERY_S = 10.0
+JITTER = 0.2
+"""A worker is recycled at its limit or up to this part earlier, so that not all reach it together."""
+
+BRAKE_WINDOW_S = 10.0
+BRAKE_DEATHS = 5
+BRAKE_EVERY_S = 1.0
+"""When more than BRAKE_DEATHS workers, and more than half of the pool, died within the window: one start this often."""
+
+STACKS_S = 1.0
+"""From asking a silent worker for its stacks to telling it to end."""
+
+HANG_END_S = 2.0
+"""From telling it so to killing it."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +50,7 @@ class Spawn:
     """Start a worker of the current generation in this slot."""
 
     slot: int
+    is_reserve: bool = False
 
 
 @dataclass(frozen=True)
@@ -25,54 +58,264 @@ class Drain:
     """Tell this slot's worker to finish its session and end."""
 
     slot: int
+    reason: Reason = Reason.RELOAD
 
 
 @dataclass(frozen=True)
 class Kill:
-    """End this slot's worker at once: it did not drain in time."""
+    """End this slot's worker at once: it did not end in time."""
 
     slot: int
 
 
-Action = Union[Spawn, Drain, Kill]
+@dataclass(frozen=True)
+class Dump:
+    """This slot's worker is silent: have it write its stacks into the log."""
+
+    slot: int
+
+
+@dataclass(frozen=True)
+class Clear:
+    """This slot's worker was heard of again."""
+
+    slot: int
+
+
+Action = Union[Spawn, Drain, Kill, Dump, Clear]
 
 
 @dataclass(frozen=True)
 class Pool:
-    """What is wanted. ready holds the slots whose workers serve; drain_timeout_s is how long one may take to end."""
+    """What is wanted. A fixed pool has min_workers = max_workers and no min_spare. A recycling limit of 0 is none."""
 
-    n_workers: int
     generation: int
-    drain_timeout_s: float
+    min_workers: int
+    max_workers: int
+    min_spare: int = 0
+    max_spare: int = 1000
+    has_reserve: bool = False
     is_stopping: bool = False
-    ready: Collection[int] = ()
+    drain_timeout_s: float = 300.0
+    hang_timeout_s: float = 30.0
+    start_timeout_s: float = 60.0
+    max_sessions: int = 0
+    max_age_s: float = 0.0
+    max_memory_bytes: int = 0
+
+    @property
+    def floor(self) -> int:
+        """How many workers have to serve before older ones may go."""
+        return min(max(self.min_workers, self.min_spare), self.max_workers)
 
 
-def decide(slots: Sequence[Slot], pool: Pool, now: float) -> list[Action]:
+@dataclass(frozen=True)
+class Seen:
+    """What scoreboard and kernel say of a slot's worker. due is until when it may be silent by its own deadlines."""
+
+    state: WorkerState
+    sessions: int = 0
+    beat: float = 0.0
+    due: float = 0.0
+    memory_bytes: int = 0
+    is_stopped: bool = False
+
+
+@dataclass(frozen=True)
+class Past:
+    """What happened lately. deaths are those that nobody ordered; resumed_at is when the master itself came late."""
+
+    spawned_at: float = 0.0
+    shrunk_at: float = 0.0
+    resumed_at: float = 0.0
+    deaths: tuple[float, ...] = ()
+
+
+_NOT_SEEN = Seen(WorkerState.STARTING)
+
+
+class _View:
+    """The slots sorted into those that matter for one decision."""
+
+    def __init__(self, slots: Sequence[Slot], seen: Mapping[int, Seen], pool: Pool, now: float) -> None:
+        self.seen = {slot.index: seen.get(slot.index, _NOT_SEEN) for slot in slots if slot.pid}
+        self.alive = [slot for slot in slots if slot.pid]
+        self.current = [slot for slot in self.alive if not slot.is_reserve and _is_current(slot, pool)]
+        held = {slot.index: slot for slot in slots if _is_waiting(slot, pool, now)}
+        self.free = [slot for slot in slots if not slot.pid and slot.index not in held]
+        self.waiting = sum(1 for slot in held.values() if not slot.is_reserve)
+        self.has_reserve = any(slot.is_reserve for slot in held.values()) or any(
+            slot.is_reserve and _is_current(slot, pool) for slot in self.alive
+        )
+        busy_elsewhere = sum(
+            1
+            for slot in self.alive
+            if not slot.is_reserve and not _is_current(slot, pool) and self.state(slot) is WorkerState.BUSY
+        )
+        self.limit = max(pool.floor, pool.max_workers - busy_elsewhere)
+
+    def state(self, slot: Slot) -> WorkerState:
+        return self.seen[slot.index].state
+
+    def are(self, slots: Sequence[Slot], *states: WorkerState) -> list[Slot]:
+        return [slot for slot in slots if self.state(slot) in states]
+
+
+def decide(slots: Sequence[Slot], seen: Mapping[int, Seen], pool: Pool, past: Past, now: float) -> list[Action]:
     """The actions that are due now; none if all is as wanted."""
-    alive = [slot for slot in slots if slot.pid]
-    actions: list[Action] = [Kill(slot.index) for slot in alive if _is_overdue(slot, pool, now)]
-    current = [slot for slot in alive if slot.generation == pool.generation and not slot.told_at]
+    view = _View(slots, seen, pool, now)
+    actions = _hangs(view, pool, past, now) + _overdue(view, pool, now)
     if pool.is_stopping:
-        return actions + [Drain(slot.index) for slot in alive if not slot.told_at]
-    missing = pool.n_workers - len(current)
-    if missing > 0:
-        free = [slot for slot in slots if not slot.pid and slot.not_before <= now]
-        return actions + [Spawn(slot.index) for slot in free[:missing]]
-    surplus = sorted(current, key=lambda slot: slot.index not in pool.ready)[pool.n_workers :]
-    if all(slot.index in pool.ready for slot in current):
-        surplus += [slot for slot in alive if slot.generation != pool.generation and not slot.told_at]
-    return actions + [Drain(slot.index) for slot in surplus]
+        waiting = [slot for slot in view.alive if not slot.told_at or slot.reason in PATIENT]
+        return actions + [Drain(slot.index, Reason.STOP) for slot in waiting]
+    candidate = _candidate(view, pool, now)
+    starts = _starts(view, pool, past, candidate, now)
+    return actions + starts + _ends(view, pool, past, candidate, now)
+
+
+def is_saturated(slots: Sequence[Slot], seen: Mapping[int, Seen], pool: Pool, now: float) -> bool:
+    """Can no worker take a session, and none come that could?"""
+    view = _View(slots, seen, pool, now)
+    if view.are([slot for slot in view.alive if not slot.told_at], WorkerState.IDLE, WorkerState.STARTING):
+        return False
+    return not view.current or len(view.current) + view.waiting >= view.limit
 
 
 def next_due(slots: Sequence[Slot], pool: Pool, now: float, limit_s: float) -> float:
     """Seconds until something may become due by time alone, at most limit_s."""
     moments = [slot.not_before for slot in slots if not slot.pid and slot.not_before > now]
-    moments += [
-        slot.told_at + pool.drain_timeout_s for slot in slots if slot.pid and slot.told_at and not slot.is_killed
-    ]
+    for slot in slots:
+        if slot.pid and not slot.is_killed:
+            if slot.reason is Reason.HANG:
+                moments.append(slot.told_at + HANG_END_S)
+            elif slot.told_at and slot.reason not in PATIENT:
+                moments.append(slot.told_at + pool.drain_timeout_s)
+            if slot.suspected_at and slot.reason is not Reason.HANG:
+                moments.append(slot.suspected_at + STACKS_S)
     return max(0.0, min([moment - now for moment in moments] + [limit_s]))
 
 
-def _is_overdue(slot: Slot, pool: Pool, now: float) -> bool:
-    return bool(slot.told_at) and not slot.is_killed and now - slot.told_at >= pool.drain_timeout_s
+def _is_current(slot: Slot, pool: Pool) -> bool:
+    return slot.generation == pool.generation and not slot.told_at and not slot.suspected_at
+
+
+def _is_waiting(slot: Slot, pool: Pool, now: float) -> bool:
+    """Does the slot keep its place while it waits? A new generation does not suffer for an older one's deaths."""
+    return not slot.pid and slot.not_before > now and slot.generation == pool.generation
+
+
+# ---- growing
+
+
+def _starts(view: _View, pool: Pool, past: Past, candidate: Slot | None, now: float) -> list[Action]:
+    missing = min(_missing(view, pool, candidate), _allowed(view, past, now))
+    workers = view.free[: max(0, missing)]
+    actions: list[Action] = [Spawn(slot.index) for slot in workers]
+    reserves = view.free[len(workers) :][: int(pool.has_reserve and not view.has_reserve)]
+    return actions + [Spawn(slot.index, is_reserve=True) for slot in reserves]
+
+
+def _missing(view: _View, pool: Pool, candidate: Slot | None) -> int:
+    """How many workers to start: as if the one that is to be recycled were gone, which may be one beyond the limit."""
+    settled = [slot for slot in view.current if slot is not candidate]
+    idle = len(view.are(settled, WorkerState.IDLE))
+    coming = len(view.are(settled, WorkerState.STARTING)) + view.waiting
+    wanted = pool.min_spare
+    if pool.min_spare and not idle:
+        wanted = max(wanted, len(view.are(settled, WorkerState.BUSY)))
+    missing = max(pool.min_workers - len(settled) - view.waiting, wanted - idle - coming)
+    return min(missing, view.limit - len(settled) - view.waiting)
+
+
+def _allowed(view: _View, past: Past, now: float) -> int:
+    """How many may start at this moment."""
+    deaths = sum(1 for died_at in past.deaths if now - died_at < BRAKE_WINDOW_S)
+    if deaths > max(BRAKE_DEATHS, len(view.current) // 2):
+        return int(now - past.spawned_at >= BRAKE_EVERY_S)
+    return STARTS_MAX - len(view.are(view.current, WorkerState.STARTING))
+
+
+# ---- ending
+
+
+def _ends(view: _View, pool: Pool, past: Past, candidate: Slot | None, now: float) -> list[Action]:
+    serving = view.are(view.current, WorkerState.IDLE, WorkerState.BUSY)
+    actions: list[Action] = []
+    if len(serving) >= pool.floor:
+        old = [slot for slot in view.alive if slot.generation != pool.generation and not slot.told_at]
+        actions = [Drain(slot.index, Reason.RELOAD) for slot in old]
+    if candidate is not None and _is_replaced(view, pool, serving, candidate):
+        return [*actions, Drain(candidate.index, Reason.RECYCLE)]
+    surplus = sorted(view.current, key=lambda slot: slot not in serving)[pool.max_workers + (candidate is not None) :]
+    if not surplus:
+        surplus = _surplus_spare(view, pool, past, now)
+    return actions + [Drain(slot.index, Reason.SURPLUS) for slot in surplus]
+
+
+def _surplus_spare(view: _View, pool: Pool, past: Past, now: float) -> list[Slot]:
+    """Idle workers above max_spare: a part of them at a time, those with the highest numbers first."""
+    idle = view.are(view.current, WorkerState.IDLE)
+    spare = min(len(idle) - pool.max_spare, len(view.current) - pool.floor)
+    is_calm = now - past.spawned_at >= SHRINK_AFTER_S and now - past.shrunk_at >= SHRINK_EVERY_S
+    return idle[-max(1, spare // SHRINK_PART) :] if spare > 0 and is_calm else []
+
+
+def _candidate(view: _View, pool: Pool, now: float) -> Slot | None:
+    """The next worker to be recycled, if it is time for one."""
+    if any(slot.reason is Reason.RECYCLE and now - slot.told_at < RECYCLE_EVERY_S for slot in view.alive):
+        return None
+    for slot in view.are(view.current, WorkerState.IDLE, WorkerState.BUSY):
+        seen, part = view.seen[slot.index], 1.0 - JITTER * slot.luck
+        is_worn = pool.max_sessions and seen.sessions >= pool.max_sessions * part
+        is_old = pool.max_age_s and now - slot.started >= pool.max_age_s * part
+        is_fat = pool.max_memory_bytes and seen.memory_bytes >= pool.max_memory_bytes
+        if is_worn or is_old or is_fat:
+            return slot
+    return None
+
+
+def _is_replaced(view: _View, pool: Pool, serving: Sequence[Slot], candidate: Slot) -> bool:
+    """Would all be well without it, counting only those that serve already?"""
+    others = [slot for slot in serving if slot is not candidate]
+    idle = len(view.are(others, WorkerState.IDLE))
+    is_enough = len(others) >= pool.min_workers and idle >= pool.min_spare
+    return is_enough or len(others) >= view.limit
+
+
+# ---- force
+
+
+def _overdue(view: _View, pool: Pool, now: float) -> list[Action]:
+    """Workers that had their time to end. One that somebody else waits for has a limit, others have none."""
+    return [
+        Kill(slot.index)
+        for slot in view.alive
+        if slot.told_at
+        and not slot.is_killed
+        and slot.reason not in PATIENT
+        and now - slot.told_at >= (HANG_END_S if slot.reason is Reason.HANG else pool.drain_timeout_s)
+    ]
+
+
+def _hangs(view: _View, pool: Pool, past: Past, now: float) -> list[Action]:
+    """Silent workers, each one step further; a stopped process can't keep its own deadlines, so they do not count."""
+    actions: list[Action] = []
+    for slot in view.alive:
+        if slot.is_killed or slot.reason is Reason.HANG:
+            continue
+        is_silent = now >= _silent_from(slot, view.seen[slot.index], pool, past)
+        if is_silent and not slot.suspected_at:
+            actions.append(Dump(slot.index))
+        elif is_silent and now - slot.suspected_at >= STACKS_S:
+            actions.append(Drain(slot.index, Reason.HANG))
+        elif slot.suspected_at and not is_silent:
+            actions.append(Clear(slot.index))
+    return actions
+
+
+def _silent_from(slot: Slot, seen: Seen, pool: Pool, past: Past) -> float:
+    """From when on the worker counts as hung. If the master was late itself, so was everybody."""
+    if seen.state is WorkerState.STARTING:
+        return max(slot.started, past.resumed_at) + pool.start_timeout_s
+    promised = seen.beat if seen.is_stopped else max(seen.beat, seen.due)
+    return max(promised, past.resumed_at) + pool.hang_timeout_s

@@ -10,6 +10,18 @@ from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
+HANDLED = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGCHLD,
+)
+"""The signals that mean something to the master."""
+
 EXIT_FAULT = 70
 """EX_SOFTWARE of sysexits.h: the child ended by an exception."""
 
@@ -36,7 +48,7 @@ def _live(life: Callable[[], None]) -> None:
     code = EXIT_FAULT
     try:
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD):
+        for number in HANDLED:
             signal.signal(number, signal.SIG_DFL)
         life()
         code = 0

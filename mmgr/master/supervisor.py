@@ -1,7 +1,8 @@
-"""The master's loop: wait, look at signals and the dead, ask the policy, carry out, repeat.
+"""The master's loop: wait, look at signals and the dead, let crew and reload do what is due, repeat.
 
-Single-threaded and boring. It never reads mail, resolves names or talks to a child. Reload: read and check the new
-configuration, and only if all of it is well let new workers have it; on any error everything stays as it is.
+Single-threaded and boring. It never reads mail, resolves names or talks to a child. What has a descriptor of its own,
+such as a control socket, joins the loop by ``register`` and finds here what it may ask for: ``request_reload``,
+``snapshot``, ``adjust`` and ``stop``.
 """
 
 from __future__ import annotations
@@ -11,60 +12,62 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from setproctitle import setproctitle
 
 from mmgr import log as logs
-from mmgr.assignment import Assignment, WorkerEntry
-from mmgr.config.model import Config
-from mmgr.errors import ConfigErrors
+from mmgr.assignment import WorkerEntry
+from mmgr.config.model import Config, Overload
+from mmgr.endpoint import Endpoint
 from mmgr.log import quoted
-from mmgr.master import policy, spawn
-from mmgr.master.listeners import Listener
-from mmgr.master.slots import Slot
-from mmgr.scoreboard import Scoreboard, WorkerState
-from mmgr.wakeup import WakeUp
+from mmgr.master import spawn, status
+from mmgr.master.companions import Companion, Companions
+from mmgr.master.crew import Blueprint, Crew, Entries
+from mmgr.master.listeners import Listener, effective_backlog
+from mmgr.master.policy import Pool
+from mmgr.master.reloading import OnResult, Reloader, ReloadResult
+from mmgr.master.sizing import pool_of
+from mmgr.scoreboard import WorkerState
+from mmgr.wakeup import NUDGE, WakeUp
 
 log = logging.getLogger(__name__)
 
 TICK_S = 1.0
 """The loop looks around at least this often."""
 
+PAUSE_S = 0.005
+"""What workers alone woke the loop for is done at most so often: a busy pool must not keep the master busy."""
+
 FAST_END_S = 2.0
 """INT and QUIT give the workers this long."""
 
-SLOTS = 2048
-"""Workers of all generations together, at most: twice the most that n_workers can be, as a reload overlaps."""
+OnReady = Callable[[int], None]
+"""Takes the events of poll; must not block."""
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
-
-
-_ONLY_AT_START = {
-    "manager": ("connection_spec", "unix_socket_mode", "unix_socket_group", "pid_file", "daemon"),
-    "security": ("effective_user", "effective_group"),
+_AFTER_OVERLOAD = {
+    Overload.WAIT: "further sessions wait",
+    Overload.ACCEPT: "further messages are accepted unseen",
+    Overload.TEMPORARY_FAILURE: "further messages are told to come later",
 }
-
-
-@dataclass(frozen=True)
-class Companion:
-    """A process beside the workers that is kept alive like them: life(life_fd) serves until TERM or end of life_fd."""
-
-    name: str
-    life: Callable[[int], None]
 
 
 @dataclass(frozen=True)
 class Duties:
     """What the command hands to the supervisor.
 
-    load reads the configuration anew or raises ConfigErrors. on_serving is called once, when the first worker serves.
+    load reads the configuration anew or raises ConfigErrors; listen binds a further socket or raises ListenError.
+    worker and reserve are lives in the forked child. on_serving is called once, when the first worker serves, with the
+    pool and how many connections may wait.
     """
 
     load: Callable[[], Config]
+    listen: Callable[[Endpoint, Config], Listener]
     worker: WorkerEntry
-    on_serving: Callable[[int], None]
+    reserve: WorkerEntry
+    on_serving: Callable[[Pool, int], None]
     companions: Sequence[Companion] = ()
 
 
@@ -72,239 +75,202 @@ class Supervisor:
     """The master of one instance. ``run`` blocks until the end and returns the exit code."""
 
     def __init__(self, config: Config, listeners: Sequence[Listener], duties: Duties) -> None:
-        self._config = config
-        self._listeners = listeners
         self._duties = duties
-        self._generation = 1
-        self._scoreboard = Scoreboard(SLOTS)
-        self._slots: list[Slot] = []
-        self._companions = [Slot(index) for index in range(len(duties.companions))]
         self._wakeup = WakeUp()
+        self._poll = select.poll()
+        self._registered: dict[int, OnReady] = {}
         self._life_read, self._life_write = os.pipe2(os.O_CLOEXEC)
-        self._drain_timeout_s = config.workers.drain_timeout_s
-        self._is_stopping = False
+        entries = Entries(duties.worker, duties.reserve, self._let_go, self._wakeup.nudge)
+        self._crew = Crew(Blueprint(1, config, tuple(listeners), pool_of(config, 1)), entries, self._life_read)
+        self._reloader = Reloader(self._crew, duties.load, duties.listen)
+        self._companions = Companions(duties.companions, self._begin_companion)
+        self._more = 0
         self._is_announced = False
         self._title = ""
         self._warnings = logs.RateLimit()
+        self._backlog = effective_backlog()
 
     def run(self) -> int:
         """Serve until TERM, INT or QUIT and until every process is gone."""
-        self._wakeup.listen(_SIGNALS)
-        waiting = select.poll()
-        waiting.register(self._wakeup, select.POLLIN)
+        self._wakeup.listen(spawn.HANDLED)
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        self._poll.register(self._wakeup, select.POLLIN)
+        self._check_backlog()
+        numbers: list[int] = []
         while True:
-            for number in self._wakeup.take():
+            for number in numbers:
                 _ON_SIGNAL.get(number, Supervisor._ignore)(self)
-            self._bury()
-            self._act()
+            now = time.monotonic()
+            self._bury(now)
+            self._reloader.act(now)
+            self._crew.act(now)
+            self._companions.act(self._crew.is_stopping, now)
             self._show()
-            if self._is_stopping and not any(slot.pid for slot in (*self._slots, *self._companions)):
+            if self._crew.is_stopping and not self._crew.alive and not self._companions.is_any_alive:
                 break
-            waiting.poll(policy.next_due(self._slots, self._pool(), time.monotonic(), TICK_S) * 1000 + 1)
+            numbers = self._wait(self._crew.next_due(time.monotonic(), TICK_S), now)
         log.info("stopped pid=%d", os.getpid())
         return 0
+
+    def _wait(self, wait_s: float, since: float) -> list[int]:
+        """The numbers that came through the wake-up. Others that are ready have their turn here."""
+        for descriptor, events in self._poll.poll(wait_s * 1000 + 1):
+            on_ready = self._registered.get(descriptor)
+            if on_ready is not None:
+                on_ready(events)
+        numbers = self._wakeup.take()
+        if numbers == [NUDGE]:
+            time.sleep(max(0.0, since + PAUSE_S - time.monotonic()))
+        return numbers
+
+    # ---- for a control socket and the like
+
+    def register(self, descriptor: int, on_ready: OnReady, events: int = select.POLLIN) -> None:
+        """Have on_ready called in the loop when the descriptor is ready. Every forked process closes it first thing.
+
+        Called again for the same descriptor it changes the events. on_ready must neither block nor raise.
+        """
+        self._registered[descriptor] = on_ready
+        self._poll.register(descriptor, events)
+
+    def unregister(self, descriptor: int) -> None:
+        """Forget a descriptor; before it is closed."""
+        if self._registered.pop(descriptor, None) is not None:
+            self._poll.unregister(descriptor)
+
+    def request_reload(self, on_result: OnResult) -> None:
+        """As HUP; on_result is called once, with what came of it: at once if refused, else when new workers serve."""
+        if self._crew.is_stopping:
+            on_result(ReloadResult(False, self._crew.blueprint.generation, ("the daemon is stopping",)))
+        else:
+            self._reloader.request(lambda result: self._reloaded(result, on_result), time.monotonic())
+
+    def _reloaded(self, result: ReloadResult, on_result: OnResult) -> None:
+        if result.is_done:
+            self._more = 0
+        on_result(result)
+
+    def snapshot(self) -> dict[str, Any]:
+        """The state of the instance as plain values, see ``mmgr.master.status``."""
+        return status.snapshot(self._crew, self._reloader, self._backlog, time.monotonic())
+
+    def adjust(self, by: int) -> int:
+        """TTIN and TTOU: so many workers more or fewer until the next reload; how many more it is now in all."""
+        blueprint = self._crew.blueprint
+        pool = pool_of(blueprint.config, blueprint.generation, self._more + by)
+        if pool != blueprint.pool:
+            self._more += by
+            self._crew.blueprint = replace(blueprint, pool=pool)
+            log.info(
+                "pool-adjusted more=%d min_spare=%d max_spare=%d max_workers=%d",
+                self._more,
+                pool.min_spare,
+                pool.max_spare,
+                pool.max_workers,
+            )
+        return self._more
+
+    def stop(self) -> None:
+        """As TERM: no new sessions; those that run may finish."""
+        crew = self._crew
+        if not crew.is_stopping:
+            log.info("stopping pid=%d drain_timeout_s=%g", os.getpid(), crew.pool.drain_timeout_s)
+            crew.is_stopping = True
+            self._reloader.abandon()
+            for listener in crew.blueprint.listeners:
+                listener.stop()
+                listener.close(crew.blueprint.config.manager.remove_unix_socket_on_close)
 
     # ---- signals
 
     def _ignore(self) -> None:
         """A child's death or nudge: the loop looks around anyway."""
 
-    def _stop(self) -> None:
-        """TERM: no new sessions; those that run may finish."""
-        if not self._is_stopping:
-            log.info("stopping pid=%d drain_timeout_s=%g", os.getpid(), self._drain_timeout_s)
-            self._is_stopping = True
-            for listener in self._listeners:
-                listener.stop()
-                listener.close(self._config.manager.remove_unix_socket_on_close)
-
     def _stop_fast(self) -> None:
         """INT and QUIT: as TERM, with little patience; a second one has none."""
-        self._drain_timeout_s = min(self._drain_timeout_s, 0.0 if self._is_stopping else FAST_END_S)
-        self._stop()
+        limit_s = 0.0 if self._crew.is_stopping else FAST_END_S
+        self.stop()
+        self._crew.drain_timeout_s = min(self._crew.pool.drain_timeout_s, limit_s)
 
     def _reload(self) -> None:
-        """HUP: new workers get what the files say now; with any fault in them nothing changes."""
-        if self._is_stopping:
-            return
-        try:
-            config = self._duties.load()
-            logs.set_up(config.log)
-        except ConfigErrors as errors:
-            for error in errors.errors:
-                log.error("reload-refused generation=%d error=%s", self._generation, quoted(str(error), 500))
-            return
-        except OSError as error:
-            log.error("reload-refused generation=%d error=%s", self._generation, quoted(f"log: {error}", 500))
-            return
-        for key in _changed(self._config, config):
-            log.warning("reload-needs-restart key=%s action=%s", key, quoted("the old value stays until then"))
-        self._config = config
-        self._drain_timeout_s = config.workers.drain_timeout_s
-        self._generation += 1
-        log.info("reloaded generation=%d children=%d", self._generation, len(config.enabled_children))
+        """HUP: the log says what came of it."""
+        self.request_reload(lambda result: None)
 
     def _reopen_logs(self) -> None:
-        """USR1."""
+        """USR1: here, and in every worker once it is between two sessions."""
         try:
-            logs.set_up(self._config.log)
+            logs.set_up(self._crew.blueprint.config.log)
         except OSError as error:
             log.error("log-not-reopened error=%s", quoted(str(error)))
+        for slot in self._crew.alive:
+            if self._crew.scoreboard.state(slot.index) is not WorkerState.STARTING:
+                spawn.send_signal(slot.pid, signal.SIGUSR1)
 
-    # ---- the dead and the living
+    def _more_by_one(self) -> None:
+        self.adjust(1)
 
-    def _bury(self) -> None:
-        now = time.monotonic()
-        for pid, status in spawn.reap():
-            for slot in self._slots:
-                if slot.pid == pid:
-                    self._bury_worker(slot, status, now)
-            for slot in self._companions:
-                if slot.pid == pid:
-                    self._bury_companion(slot, status, now)
+    def _fewer_by_one(self) -> None:
+        self.adjust(-1)
 
-    def _bury_worker(self, slot: Slot, status: int, now: float) -> None:
-        cause, was_told = spawn.cause_of_death(status), bool(slot.told_at)
-        slot.free(now)
-        self._scoreboard.set_state(slot.index, WorkerState.FREE)
-        if was_told:
-            log.debug("worker-ended worker=%d cause=%s", slot.number, quoted(cause))
-            return
-        log.warning(
-            "worker-died worker=%d cause=%s age_s=%.1f sessions=%d next_in_s=%.1f",
-            slot.number,
-            quoted(cause),
-            now - slot.started,
-            self._scoreboard.sessions(slot.index),
-            slot.not_before - now,
-        )
+    # ---- processes
 
-    def _bury_companion(self, slot: Slot, status: int, now: float) -> None:
-        slot.free(now)
-        if not self._is_stopping:
-            name = self._duties.companions[slot.index].name
-            log.warning("companion-died name=%s cause=%s", name, quoted(spawn.cause_of_death(status)))
+    def _bury(self, now: float) -> None:
+        for pid, ended in spawn.reap():
+            if not self._crew.bury(pid, ended, now):
+                self._companions.bury(pid, ended, self._crew.is_stopping, now)
 
-    def _act(self) -> None:
-        now = time.monotonic()
-        self._make_slots()
-        for action in policy.decide(self._slots, self._pool(), now):
-            _CARRY_OUT[type(action)](self, self._slots[action.slot], now)
-        for slot in self._companions:
-            if self._is_stopping and slot.pid and not slot.told_at:
-                slot.tell(now)
-                spawn.send_signal(slot.pid, signal.SIGTERM)
-            elif self._is_stopping and slot.pid and now - slot.told_at > FAST_END_S and not slot.is_killed:
-                slot.kill()
-                spawn.send_signal(slot.pid, signal.SIGKILL)
-            elif not self._is_stopping and not slot.pid and slot.not_before <= now:
-                self._spawn_companion(slot, now)
-
-    def _make_slots(self) -> None:
-        """Have a slot for every worker of this generation beside those of older ones that still drain."""
-        old = sum(1 for slot in self._slots if slot.pid and (slot.told_at or slot.generation != self._generation))
-        wanted = min(pool_size(self._config) + old, SLOTS)
-        self._slots += [Slot(index) for index in range(len(self._slots), wanted)]
-
-    def _pool(self) -> policy.Pool:
-        ready = {
-            slot.index
-            for slot in self._slots
-            if slot.pid and self._scoreboard.state(slot.index) in (WorkerState.IDLE, WorkerState.BUSY)
-        }
-        return policy.Pool(
-            pool_size(self._config), self._generation, self._drain_timeout_s, self._is_stopping, frozenset(ready)
-        )
-
-    def _spawn(self, slot: Slot, now: float) -> None:
-        self._scoreboard.set_state(slot.index, WorkerState.STARTING)
-        self._scoreboard.set_sessions(slot.index, 0)
-        assignment = Assignment(
-            slot.index,
-            self._generation,
-            self._config,
-            tuple(listener.socket for listener in self._listeners),
-            self._scoreboard,
-            self._life_read,
-            self._wakeup.nudge,
-        )
-        slot.take(spawn.fork(lambda: self._begin_life(assignment)), self._generation, now)
-
-    def _begin_life(self, assignment: Assignment) -> None:
-        """In the child: let go of the master's end of the life pipe, or its end would never be seen."""
+    def _let_go(self) -> None:
+        """In a child: what belongs to the master, above all its end of the life pipe, or its end would not be seen."""
         os.close(self._life_write)
-        self._duties.worker(assignment)
+        for descriptor in self._registered:
+            os.close(descriptor)
 
-    def _spawn_companion(self, slot: Slot, now: float) -> None:
-        companion = self._duties.companions[slot.index]
-        slot.take(spawn.fork(lambda: self._begin_companion(companion)), self._generation, now)
-
-    def _begin_companion(self, companion: Companion) -> None:
-        """In the child: a companion has no business with the listeners. INT is the terminal's, and for the master."""
-        os.close(self._life_write)
-        for listener in self._listeners:
+    def _begin_companion(self) -> int:
+        """In the child: a companion has no business with the listeners."""
+        self._let_go()
+        for listener in self._crew.blueprint.listeners:
             listener.socket.close()
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        setproctitle(f"milter-manager: {companion.name}")
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        companion.life(self._life_read)
-
-    def _drain(self, slot: Slot, now: float) -> None:
-        slot.tell(now)
-        spawn.send_signal(slot.pid, signal.SIGTERM)
-
-    def _kill(self, slot: Slot, now: float) -> None:
-        log.warning("worker-killed worker=%d reason=%s", slot.number, quoted("did not drain in time"))
-        slot.kill()
-        spawn.send_signal(slot.pid, signal.SIGKILL)
+        return self._life_read
 
     # ---- what people see
+
+    def _check_backlog(self) -> None:
+        wanted = self._crew.pool.max_workers
+        if self._backlog < wanted:
+            hint = quoted(f"sysctl net.core.somaxconn={max(1024, wanted)}, then restart")
+            log.warning("backlog-small backlog=%d max_workers=%d hint=%s", self._backlog, wanted, hint)
 
     def _warn_of_busy(self, busy: int) -> None:
         repeated = self._warnings.allows("busy")
         if repeated is not None:
-            hint = quoted("further sessions wait; set workers.n_workers to the number of SMTP sessions at a time")
+            settings = self._crew.blueprint.config.workers
+            key = "n_workers" if settings.n_workers else "max_workers"
+            hint = quoted(f"{_AFTER_OVERLOAD[settings.overload]}; raise workers.{key}")
             log.warning("all-workers-busy workers=%d hint=%s%s", busy, hint, repeated)
 
     def _show(self) -> None:
-        busy = self._scoreboard.count(WorkerState.BUSY)
-        total = sum(1 for slot in self._slots if slot.pid)
-        specs = ", ".join(str(listener.endpoint) for listener in self._listeners)
-        title = f"milter-manager: master {specs}, {busy} busy of {total} workers, generation {self._generation}"
-        if busy and busy >= total and not self._is_stopping:
+        crew = self._crew
+        busy = crew.scoreboard.count(WorkerState.BUSY)
+        total = sum(1 for slot in crew.alive if not slot.is_reserve)
+        generation, listeners = crew.blueprint.generation, crew.blueprint.listeners
+        specs = ", ".join(str(listener.endpoint) for listener in listeners)
+        title = f"milter-manager: master {specs}, {busy} busy of {total} workers, generation {generation}"
+        if crew.is_saturated and busy:
             self._warn_of_busy(busy)
         if title != self._title:
             self._title = title
             setproctitle(title)
-        if not self._is_announced and self._scoreboard.count(WorkerState.IDLE) + busy:
+        if not self._is_announced and crew.is_serving:
             self._is_announced = True
-            self._duties.on_serving(pool_size(self._config))
+            self._duties.on_serving(crew.pool, self._backlog)
 
-
-def _changed(old: Config, new: Config) -> Iterator[str]:
-    """The keys with another value now that only a start can bring into force."""
-    for section, keys in _ONLY_AT_START.items():
-        for key in keys:
-            if getattr(getattr(old, section), key) != getattr(getattr(new, section), key):
-                yield f"{section}.{key}"
-
-
-def pool_size(config: Config) -> int:
-    """How many workers: as configured, else four a CPU and never fewer than four, as a worker mostly waits."""
-    return config.workers.n_workers or max(4, 4 * (os.cpu_count() or 1))
-
-
-_CARRY_OUT: dict[type, Callable[[Supervisor, Slot, float], None]] = {
-    policy.Spawn: Supervisor._spawn,
-    policy.Drain: Supervisor._drain,
-    policy.Kill: Supervisor._kill,
-}
 
 _ON_SIGNAL: dict[int, Callable[[Supervisor], None]] = {
-    signal.SIGTERM: Supervisor._stop,
+    signal.SIGTERM: Supervisor.stop,
     signal.SIGINT: Supervisor._stop_fast,
     signal.SIGQUIT: Supervisor._stop_fast,
     signal.SIGHUP: Supervisor._reload,
     signal.SIGUSR1: Supervisor._reopen_logs,
+    signal.SIGTTIN: Supervisor._more_by_one,
+    signal.SIGTTOU: Supervisor._fewer_by_one,
 }

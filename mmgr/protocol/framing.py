@@ -6,6 +6,7 @@ A frame is kept as the bytes that came, prefix included, so that one which nobod
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Mapping
 from typing import Callable
@@ -20,6 +21,7 @@ PAYLOAD = 5
 """Index of the first payload byte in a frame."""
 
 LENGTH_PREFIX = struct.Struct("!I")
+_RUN_BYTES = 2560
 _HEAD = struct.Struct("!IB")
 _unpack_length = LENGTH_PREFIX.unpack_from
 
@@ -97,23 +99,31 @@ def looks_like(data: bytes) -> str:
     return "random bytes"
 
 
+@functools.lru_cache(maxsize=8)
+def _run_of(frame: bytes) -> bytes:
+    return frame * (_RUN_BYTES // len(frame)) if frame else b""
+
+
 class FrameBuffer:
     """Collects what was received and gives it back as whole frames, several at once.
 
     length_max is the largest length that the peer may announce, checked before the rest is awaited, so a peer can
-    never make this buffer grow past it by more than one read.
+    never make this buffer grow past it by more than one read. usual is a frame that often comes many times over,
+    held the bytes whose frame is not whole yet.
     """
 
-    __slots__ = ("_buffer", "_fault", "_length_max")
+    __slots__ = ("_fault", "_length_max", "_run", "_usual", "held")
 
-    def __init__(self, length_max: int) -> None:
-        self._buffer = bytearray()
+    def __init__(self, length_max: int, usual: bytes = b"") -> None:
+        self.held = bytearray()
         self._fault = ""
         self._length_max = length_max
+        self._usual = usual
+        self._run = _run_of(usual)
 
     def __len__(self) -> int:
         """Bytes held back because their frame is not whole yet."""
-        return len(self._buffer)
+        return len(self.held)
 
     @property
     def is_broken(self) -> bool:
@@ -131,25 +141,36 @@ class FrameBuffer:
         """
         if self._fault:
             raise RemoteProtocolError(self._fault)
-        held = self._buffer
+        held = self.held
         if held:
             held += data
             if self._is_waiting_for_more():
                 return []
             data = bytes(held)
         size = len(data)
+        length_max = self._length_max
+        if CODE < size <= length_max + CODE and _unpack_length(data)[0] == size - CODE:
+            held.clear()
+            return [data]  # one whole frame, as most reads bring
+        if data and data == self._run[:size] and not size % len(self._usual):
+            held.clear()
+            return [self._usual] * (size // len(self._usual))
         start = 0
         frames: list[bytes] = []
-        while size - start >= CODE:
-            (length,) = _unpack_length(data, start)
-            if length < PACKET_LENGTH_MIN or length > self._length_max:
+        unpack = _unpack_length
+        try:
+            while True:
+                (length,) = unpack(data, start)
+                end = start + 4 + length
+                if end > size or not 0 < length <= length_max:
+                    break
+                frames.append(data[start:end])
+                start = end
+        except struct.error:
+            pass  # less than a length is left
+        else:
+            if not PACKET_LENGTH_MIN <= length <= length_max:
                 self._fault = self._bad_length(length, data[start : start + 24])
-                break
-            end = start + CODE + length
-            if end > size:
-                break
-            frames.append(data[start:end])
-            start = end
         if start or not held:
             held[:] = data[start:]
         if self._fault and not frames:
@@ -158,7 +179,7 @@ class FrameBuffer:
 
     def _is_waiting_for_more(self) -> bool:
         """Is the first frame not whole yet, its length being one that may be? Keeps arrival byte by byte cheap."""
-        held = self._buffer
+        held = self.held
         if len(held) < CODE:
             return True
         length: int = _unpack_length(held, 0)[0]
@@ -166,7 +187,7 @@ class FrameBuffer:
 
     def looks_like(self) -> str:
         """What the bytes that are held back look like (``looks_like``)."""
-        return looks_like(bytes(self._buffer[:24]))
+        return looks_like(bytes(self.held[:24]))
 
     def _bad_length(self, length: int, head: bytes) -> str:
         seen = looks_like(head)

@@ -63,6 +63,17 @@ def decode_macros(payload: bytes) -> tuple[int, dict[bytes, bytes]]:
     return payload[0], {bare(name): value for name, value in zip(parts[::2], parts[1::2])}
 
 
+def macro_value(payload: bytes, name: bytes) -> bytes:
+    r"""The value of one macro in a well-formed payload, b"" if it is not there; name as it travels.
+
+    >>> macro_value(b"Mi\0Q1\0{mail_addr}\0a@b\0", b"{mail_addr}")
+    b'a@b'
+    """
+    parts = payload[1:-1].split(b"\0")
+    names = parts[::2]
+    return parts[2 * names.index(name) + 1] if name in names else b""
+
+
 def encode_macros(command: int, macros: Iterable[tuple[bytes, bytes]]) -> bytes:
     r"""The payload of SMFIC_MACRO. Names of more than one letter get their braces, whether they brought them or not.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from mmgr.protocol.constants import ActionFlag, Command, MacroStage, ProtocolFlag, flag_names
 from mmgr.protocol.errors import RemoteProtocolError
@@ -61,8 +62,12 @@ SINCE_VERSION: Mapping[int, int] = {Command.SMFIC_UNKNOWN: 3, Command.SMFIC_DATA
 # The same as plain integers: asked some hundred times a message, where arithmetic with flags costs ten times as much.
 _NO_STEP_BITS = {int(command): int(bit) for command, bit in NO_STEP.items()}
 _NO_REPLY_BITS = {int(command): int(bit) for command, bit in NO_REPLY.items()}
+_LEADING_SPACE = int(ProtocolFlag.SMFIP_HDR_LEADSPC)
 _SINCE = {int(command): version for command, version in SINCE_VERSION.items()}
-_SILENT = frozenset(int(command) for command in ALWAYS_SILENT)
+_ALWAYS_SILENT = frozenset(int(command) for command in ALWAYS_SILENT)
+
+DECLINED, SILENT, ANSWERED = range(3)
+"""What becomes of a command: it is not sent at all, it is sent and gets no reply, it is sent and replied to."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +91,29 @@ class OptionNegotiation:
 
     def answers(self, command: int) -> bool:
         """Does the milter that answered this reply to the command?"""
-        return command not in _SILENT and not self.steps & _NO_REPLY_BITS.get(command, 0)
+        return command not in _ALWAYS_SILENT and not self.steps & _NO_REPLY_BITS.get(command, 0)
+
+    @cached_property
+    def routes(self) -> Mapping[int, int]:
+        """DECLINED, SILENT or ANSWERED by command, for whoever asks often; looked up in place of both of the above."""
+        return {
+            command: (ANSWERED if self.answers(command) else SILENT) if self.wants(command) else DECLINED
+            for command in map(int, Command)
+        }
+
+    @cached_property
+    def answered(self) -> frozenset[int]:
+        """The commands that the milter that answered this wants and replies to."""
+        return frozenset(command for command, route in self.routes.items() if route == ANSWERED)
+
+    @cached_property
+    def silent(self) -> frozenset[int]:
+        """The commands that the milter that answered this does not reply to, should they be sent."""
+        return frozenset(command for command in map(int, Command) if not self.answers(command))
 
     def has_leading_space(self) -> bool:
         """Do header values travel with the space after their colon?"""
-        return bool(self.steps & ProtocolFlag.SMFIP_HDR_LEADSPC)
+        return bool(self.steps & _LEADING_SPACE)
 
     def __str__(self) -> str:
         return (

@@ -18,8 +18,8 @@ from typing import Callable
 from mmgr.protocol.constants import Command
 
 
-class State(Enum):
-    """Where a connection stands."""
+class State(str, Enum):
+    """Where a connection stands. Strings too, which have a quick hash."""
 
     START = "start"
     NEGOTIATED = "negotiated"
@@ -90,6 +90,9 @@ def next_state(state: State, command: int, is_declined: Callable[[int], bool]) -
     >>> next_state(State.CONNECT, Command.SMFIC_RCPT, lambda command: command == Command.SMFIC_MAIL)
     <State.RCPT: 'rcpt'>
     """
+    found = AFTER[state].get(command)
+    if found is not None:
+        return found
     seen = set()
     rows = [state]
     while rows:

@@ -63,9 +63,12 @@ def session_named(rig: Rig, name: str) -> Iterator[Session]:
 
 
 def worker_of(rig: Rig, name: str) -> int:
-    """The worker that serves the client of that name."""
-    (pid,) = (pid for pid in rig.manager.worker_pids() if f" {name}[" in title(pid))
-    return pid
+    """The worker that serves the client of that name; titles come a moment late."""
+
+    def found() -> list[int]:
+        return [pid for pid in rig.manager.worker_pids() if f" {name}[" in title(pid)]
+
+    return wait_for(found, f"worker of {name}", log=rig.manager.log_tail)[0]
 
 
 def is_marked(session: Session) -> bool:

@@ -52,10 +52,10 @@ def test_the_title_of_an_idle_worker_counts_its_sessions(make: Makers) -> None:
 def test_the_title_of_a_busy_worker_says_stage_and_client(make: Makers) -> None:
     rig = make.running(n_workers=1)
     with session_named(rig, "mx.example.net") as session:
-        assert titles(rig) == ["milter-manager: worker 1 helo mx.example.net[192.0.2.7]"]
+        wait_for(lambda: titles(rig) == ["milter-manager: worker 1 helo mx.example.net[192.0.2.7]"], "title at helo")
         session.peer.mail(b"<a@example.com>")
         session.peer.rcpt(b"<b@example.org>")
-        assert titles(rig) == ["milter-manager: worker 1 rcpt mx.example.net[192.0.2.7]"]
+        wait_for(lambda: titles(rig) == ["milter-manager: worker 1 rcpt mx.example.net[192.0.2.7]"], "title at rcpt")
 
 
 @pytest.mark.parametrize("stage", ["rcpt", "end-of-message"])

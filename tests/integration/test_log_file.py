@@ -50,6 +50,18 @@ def test_usr1_makes_it_anew(logged: Logged) -> None:
     wait_for(logged.path.exists, "a new log file")
 
 
+def test_usr1_makes_every_worker_let_go_of_the_old_one(logged: Logged) -> None:
+    old = str(logged.directory / "mm.log.1")
+    logged.path.rename(old)
+    logged.rig.manager.signal(signal.SIGUSR1)
+    wait_for(lambda: old not in open_files(logged.rig.manager.worker_pids()), "workers with the new log file")
+    assert len(logged.rig.manager.worker_pids()) == 2
+
+
+def open_files(pids: list[int]) -> set[str]:
+    return {os.readlink(link) for pid in pids for link in Path(f"/proc/{pid}/fd").iterdir()}
+
+
 def test_a_file_that_was_moved_away_is_made_anew_by_the_next_line(logged: Logged) -> None:
     logged.path.rename(logged.directory / "mm.log.1")
     logged.rig.deliver()

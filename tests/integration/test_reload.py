@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
-import threading
-from collections.abc import Iterator
-
-import psutil
-import pytest
+import signal
 
 from mmgr.protocol.replies import AddHeader
 from tests.integration.daemons import Makers, is_marked, session_named, title
-from tests.integration.rig import Rig, marking
-from tests.support.processes import LabDirectory, wait_for
+from tests.integration.rig import Rig
+from tests.support.processes import negotiates, wait_for
 
 # HUP
 
@@ -106,90 +103,83 @@ def test_children_of_different_generations_serve_side_by_side(make: Makers) -> N
         assert is_marked(old)
 
 
-# Reload under load
+# Listeners
 
 
-N_MTAS = 4
-N_RELOADS = 20
+def with_listeners(make: Makers, *names: str) -> tuple[Rig, list[str]]:
+    """A manager that listens on these sockets in its own directory."""
+    rig = make.rig()
+    specs = [f"unix:{rig.manager.directory}/{name}.sock" for name in names]
+    listen_on(rig, specs)
+    rig.manager.spec = specs[0]
+    rig["c1"].__enter__()
+    rig.manager.start()
+    return rig, specs
 
 
-class Load:
-    """MTAs that deliver until told to stop; problems holds what went wrong with any of them."""
-
-    def __init__(self, rig: Rig) -> None:
-        self.problems: list[str] = []
-        self.count = 0
-        self._rig = rig
-        self._is_over = threading.Event()
-        self._threads = [threading.Thread(target=self._deliver, daemon=True) for _ in range(N_MTAS)]
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._is_over.set()
-        for thread in self._threads:
-            thread.join(60.0)
-
-    def _deliver(self) -> None:
-        while not self._is_over.is_set():
-            try:
-                with self._rig.session() as session:
-                    good = [is_marked(session) for _ in range(3)]
-                self.count += 1
-                if not all(good):
-                    self.problems.append(f"not accepted with the child's edit: {good}")
-            except Exception as error:  # noqa: BLE001  whatever went wrong is what the test is after
-                self.problems.append(repr(error))
+def listen_on(rig: Rig, specs: list[str]) -> None:
+    rig.manager.write_config(rig.child_keys(), {"manager": {"connection_spec": ", ".join(specs)}})
 
 
-class Reloaded:
-    """What was seen of a manager that was reloaded many times under load. Counts are before and after."""
-
-    def __init__(self, rig: Rig) -> None:
-        rig.is_well()
-        self.workers_before = len(rig.manager.worker_pids())
-        self.descriptors_before = psutil.Process(rig.manager.pid).num_fds()
-        with Load(rig) as load:
-            for number in range(2, N_RELOADS + 2):
-                served = load.count
-                rig.manager.reload()
-                rig.manager.wait_for_log(f"reloaded generation={number} ")
-                wait_for(lambda served=served: load.count > served or load.problems, "a session")
-        self.problems = load.problems
-        self.last_title = wait_for(lambda: title_of_settled(rig), "end of the old workers", log=rig.manager.log_tail)
-        self.workers = len(rig.manager.worker_pids())
-        self.descriptors = psutil.Process(rig.manager.pid).num_fds()
-        self.worker_descriptors = {psutil.Process(pid).num_fds() for pid in rig.manager.worker_pids()}
+def test_a_reload_adds_a_listener(make: Makers) -> None:
+    rig, (first,) = with_listeners(make, "a")
+    second = f"unix:{rig.manager.directory}/b.sock"
+    listen_on(rig, [first, second])
+    rig.manager.reload()
+    rig.manager.wait_for_log(f"info: listener-added spec={second}\n")
+    wait_for(lambda: negotiates(second), "an answer on the new socket", log=rig.manager.log_tail)
+    assert negotiates(first)
+    assert rig.manager.stop() == 0
+    rig["c1"].stop()
+    assert not os.path.exists(second.partition(":")[2])
 
 
-def title_of_settled(rig: Rig) -> str | None:
-    """The master's title, once the workers are as many as configured."""
-    is_settled = len(rig.manager.worker_pids()) == rig.manager.n_workers
-    return title(rig.manager.pid) if is_settled else None
+def test_a_reload_removes_a_listener_and_a_session_on_it_goes_on(make: Makers) -> None:
+    rig, (first, second) = with_listeners(make, "a", "b")
+    with session_named(rig, "old.example.net") as old:
+        listen_on(rig, [second])
+        rig.manager.reload()
+        rig.manager.wait_for_log(f"info: listener-removed spec={first}\n")
+        wait_for(lambda: not os.path.exists(first.partition(":")[2]), "end of the old socket")
+        assert is_marked(old)
+    rig.manager.spec = second
+    assert rig.is_well()
+    assert title(rig.manager.pid).startswith(f"milter-manager: master {second}, ")
+    rig["c1"].stop()
 
 
-@pytest.fixture(scope="module")
-def reloaded(lab: LabDirectory) -> Iterator[Reloaded]:
-    rig = Rig(lab.subdirectory("reloaded"), ["c1"], n_workers=3)
-    rig["c1"].behaviour = marking("c1")
-    with rig:
-        yield Reloaded(rig)
+def test_a_reload_keeps_the_very_socket_of_a_listener_that_stays(make: Makers) -> None:
+    rig, (first, _second) = with_listeners(make, "a", "b")
+    path = first.partition(":")[2]
+    before = os.stat(path).st_ino
+    listen_on(rig, [first])
+    rig.manager.reload()
+    rig.manager.wait_for_log("listener-removed")
+    assert os.stat(path).st_ino == before
+    assert rig.is_well()
+    rig["c1"].stop()
 
 
-def test_twenty_reloads_under_load_lose_no_session(reloaded: Reloaded) -> None:
-    assert reloaded.problems == []
+def test_a_listener_that_can_not_be_made_refuses_the_reload_and_changes_nothing(make: Makers) -> None:
+    rig, (first,) = with_listeners(make, "a")
+    good, bad = f"unix:{rig.manager.directory}/b.sock", "unix:/nonexistent/c.sock"
+    before = rig.manager.worker_pids()
+    listen_on(rig, [good, bad])
+    rig.manager.reload()
+    rig.manager.wait_for_log(f"error: reload-refused generation=1 error=\"can't listen on {bad}: ")
+    assert not os.path.exists(good.partition(":")[2])
+    assert rig.manager.worker_pids() == before
+    assert negotiates(first)
+    rig["c1"].stop()
 
 
-def test_twenty_reloads_under_load_leave_as_many_workers_as_configured(reloaded: Reloaded) -> None:
-    assert reloaded.workers == reloaded.workers_before
+# Quick ones
 
 
-def test_twenty_reloads_under_load_leak_no_descriptor_of_the_master(reloaded: Reloaded) -> None:
-    assert reloaded.descriptors <= reloaded.descriptors_before
-
-
-def test_twenty_reloads_under_load_are_counted_in_the_title(reloaded: Reloaded) -> None:
-    assert reloaded.last_title.endswith(f"generation {N_RELOADS + 1}")
+def test_reloads_in_quick_succession_do_not_pile_up_workers(make: Makers) -> None:
+    rig = make.running(n_workers=2)
+    for _ in range(30):
+        rig.manager.signal(signal.SIGHUP)
+        assert len(rig.manager.worker_pids()) <= 3 * 2
+    wait_for(lambda: len(rig.manager.worker_pids()) == 2, "end of the old workers", log=rig.manager.log_tail)
+    assert rig.is_well()

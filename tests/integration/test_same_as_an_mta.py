@@ -71,7 +71,8 @@ from mmgr.stream import FrameStream
 from tests.integration.rig import PATIENCE, POSTFIX
 from tests.support.reference_model import Result, SequentialMta
 from workers.session import Session
-from workers.sessionlog import Report
+from workers.surroundings import Memory
+from workers.title import Title
 
 NAMES = ("c1", "c2", "c3")
 EXAMPLES = 200
@@ -372,7 +373,7 @@ class Stage:
             ),
         )
         results: list[Result] = []
-        remembered: dict[tuple[str, OptionNegotiation], OptionNegotiation] = {}
+        remembered = Memory()
         for _ in range(example.n_sessions):
             with self._session(config, remembered, example.offered) as peer:
                 results += self._deliver(example, [peer])
@@ -395,13 +396,13 @@ class Stage:
     def _session(
         self,
         config: Config,
-        remembered: dict[tuple[str, OptionNegotiation], OptionNegotiation],
+        remembered: Memory,
         offered: OptionNegotiation,
     ) -> Iterator[MtaPeer]:
         """An MTA's connection to a session that a thread serves."""
         ours, theirs = socket.socketpair()
         stream = FrameStream(theirs, COMMAND_LENGTH_MAX)
-        report = Report(lambda stage, client: None, lambda child: None)
+        report = Title(1, lambda text: None)
         serving = threading.Thread(target=Session(stream, config, "1.1", remembered, report).run, daemon=True)
         serving.start()
         with MtaPeer(FrameStream(ours, REPLY_LENGTH_MAX), offered, PATIENCE, POSTFIX) as peer:

@@ -45,6 +45,7 @@ def test_slots_are_counted_by_state() -> None:
         WorkerState.IDLE: 1,
         WorkerState.BUSY: 3,
         WorkerState.DRAINING: 0,
+        WorkerState.RESERVE: 0,
     }
 
 
@@ -74,3 +75,75 @@ def test_two_boards_share_nothing() -> None:
     one, other = Scoreboard(1), Scoreboard(1)
     one.set_state(0, WorkerState.BUSY)
     assert other.state(0) == WorkerState.FREE
+
+
+# ---- a slot and its workers
+
+
+def test_a_beat_says_how_long_the_worker_may_be_silent() -> None:
+    board = Scoreboard(2)
+    board.beat(1, 100.0, within_s=25.0)
+    assert (board.record(1).beat, board.record(1).due) == (100.0, 125.0)
+
+
+def test_a_beat_without_a_limit_is_due_again_at_once() -> None:
+    board = Scoreboard(1)
+    board.beat(0, 100.0, within_s=25.0)
+    board.beat(0, 101.0)
+    assert (board.record(0).beat, board.record(0).due) == (101.0, 101.0)
+
+
+def test_a_slot_that_is_taken_starts_with_its_owner_and_without_sessions() -> None:
+    board = Scoreboard(3)
+    board.set_sessions(2, 5)
+    board.set_stage(2, 77)
+    board.begin(2, generation=4, now=50.0)
+    board.set_pid(2, 1234)
+    record = board.record(2)
+    assert (record.pid, record.generation, record.started, record.beat, record.sessions) == (1234, 4, 50.0, 50.0, 0)
+    assert (board.state(2), board.stage(2)) == (WorkerState.STARTING, 0)
+
+
+def test_accepted_and_negotiated_are_of_the_slot_alone() -> None:
+    board = Scoreboard(2)
+    board.set_accepted(0, 7.0)
+    board.set_negotiated(0, 8.0)
+    assert [(one.accepted, one.negotiated) for one in map(board.record, (0, 1))] == [(7.0, 8.0), (0.0, 0.0)]
+
+
+def test_only_slots_that_were_ever_used_are_listed() -> None:
+    board = Scoreboard(100)
+    board.begin(4, 1, 1.0)
+    board.begin(2, 1, 1.0)
+    assert (board.slots_used, len(board.records()), len(board.states())) == (5, 5, 5)
+
+
+def test_the_sum_of_sessions_keeps_those_of_workers_that_are_gone() -> None:
+    board = Scoreboard(2)
+    for sessions in (3, 4):
+        board.begin(0, 1, 1.0)
+        in_child(lambda sessions=sessions: board.set_sessions(0, sessions))
+    board.begin(1, 1, 1.0)
+    board.set_sessions(1, 10)
+    assert (board.sessions_total(), board.sessions(0)) == (17, 4)
+
+
+def test_what_the_master_wants_is_seen_by_a_worker() -> None:
+    board = Scoreboard(1)
+    board.want_spare(4)
+    board.set_overloaded(True)
+    in_child(lambda: board.set_sessions(0, board.spare_wanted * 10 + board.is_overloaded))
+    assert board.sessions(0) == 41
+
+
+def test_the_parts_of_a_slot_do_not_overlap() -> None:
+    board = Scoreboard(2)
+    board.begin(1, 9, 3.0)
+    board.set_pid(1, 2**31 - 1)
+    board.set_sessions(1, 2**64 - 1)
+    board.beat(1, 4.0, 1.0)
+    board.set_accepted(1, 6.0)
+    board.set_negotiated(1, 7.0)
+    board.set_stage(1, 255)
+    assert board.record(1) == (2**64 - 1, 0, 4.0, 5.0, 6.0, 7.0, 3.0, 2**31 - 1, 9)
+    assert (board.state(1), board.state(0), board.stage(0)) == (WorkerState.STARTING, WorkerState.FREE, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mmgr.config.checks import Finding, check
-from mmgr.config.model import ChildSettings, Config, ManagerSettings
+from mmgr.config.model import ChildSettings, Config, ManagerSettings, Origin, WorkerSettings
 from mmgr.endpoint import parse_endpoint
 
 
@@ -124,3 +124,34 @@ def test_conditions_that_are_not_applied_are_a_warning() -> None:
     conditional = Config(children=(child("a", "unix:/a", applicable_conditions=("S25R", "Trust")),))
     expected = (False, "milters.a.applicable_conditions", "not applied by this version: S25R, Trust")
     assert said(check(conditional)) == [expected]
+
+
+# ---- the pool
+
+
+def pool(**workers: int) -> list[tuple[bool, str, str]]:
+    """Findings about a pool all of whose keys are written down."""
+    origins = {f"workers.{key}": Origin("a:1", "a", 1) for key in workers}
+    return said(check(Config(workers=WorkerSettings(**workers), origins=origins)))  # type: ignore[arg-type]
+
+
+def test_a_pool_with_sensible_limits_is_good() -> None:
+    assert pool(min_spare=2, max_spare=2, max_workers=2) == []
+
+
+def test_a_pool_that_follows_postfix_is_good() -> None:
+    assert pool(min_spare=50, max_spare=60, max_workers=0) == []
+
+
+def test_fewer_spare_workers_at_most_than_at_least_is_an_error() -> None:
+    assert pool(min_spare=5, max_spare=4) == [(True, "workers.max_spare", "4 is below min_spare, 5")]
+
+
+def test_fewer_workers_than_spare_ones_is_a_warning() -> None:
+    assert pool(min_spare=5, max_workers=4) == [(False, "workers.max_workers", "4 is below min_spare, 5")]
+
+
+def test_limits_beside_a_fixed_number_are_a_warning() -> None:
+    assert pool(n_workers=7, max_workers=40) == [
+        (False, "workers.max_workers", "without effect, as n_workers fixes the pool at 7")
+    ]

@@ -69,7 +69,8 @@ def test_every_setting_reaches_its_field(directory: Directory) -> None:
         "[manager]\nconnection_spec = inet:1, inet6:2@[::1]\nunix_socket_mode = 600\nunix_socket_group = postfix\n"
         "remove_unix_socket_on_create = no\nremove_unix_socket_on_close = no\ndaemon = yes\npid_file = /p\n"
         "fallback_status = reject\nenvelope_dispatch = sequential\nchunk_size = 9\nspool_threshold = 8\n"
-        "spool_directory = /s\n[workers]\nn_workers = 7\ndrain_timeout = 6\n"
+        "spool_directory = /s\n[workers]\nn_workers = 7\nmin_spare = 1\nmax_spare = 2\nmax_workers = 3\n"
+        "overload = accept\nmax_sessions = 4\nmax_age = 5\nmax_memory = 6\nhang_timeout = 7\ndrain_timeout = 8\n"
         + A
         + "description = d\nenabled = no\nfallback_status = discard\n"
         "evaluation_mode = yes\napplicable_conditions = S25R\nscan_group = g\npipelining = no\n"

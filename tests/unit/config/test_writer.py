@@ -22,6 +22,7 @@ from mmgr.config.model import (
     LogSettings,
     ManagerSettings,
     Origin,
+    Overload,
     PackageSettings,
     SecuritySettings,
     WorkerSettings,
@@ -99,7 +100,19 @@ CONFIGS = st.builds(
         spool_threshold_bytes=st.integers(0, 1073741824),
         spool_directory=LINES,
     ),
-    workers=st.builds(WorkerSettings, st.integers(0, 1000), SECONDS),
+    workers=st.builds(
+        WorkerSettings,
+        n_workers=st.integers(0, 1000),
+        min_spare=st.integers(1, 12),
+        max_spare=st.integers(12, 1000),
+        max_workers=st.integers(0, 1000),
+        overload=st.sampled_from(Overload),
+        max_sessions=st.integers(0, 10**9),
+        max_age_s=st.integers(0, 31536000),
+        max_memory_bytes=st.integers(0, 2**40),
+        hang_timeout_s=SECONDS,
+        drain_timeout_s=SECONDS,
+    ),
     children=st.lists(CHILDREN, max_size=3, unique_by=lambda child: child.name).map(tuple),
 )
 

@@ -16,7 +16,7 @@ import pytest
 from mmgr.endpoint import Endpoint
 from mmgr.errors import ListenError
 from mmgr.master import listeners
-from mmgr.master.listeners import Listener, SocketRights, listen
+from mmgr.master.listeners import BACKLOG, Listener, SocketRights, effective_backlog, listen
 
 RIGHTS = SocketRights()
 
@@ -338,3 +338,17 @@ def test_a_port_can_be_taken_again_at_once(taker: Taker) -> None:
 def test_a_taken_socket_never_blocks_its_acceptor(taker: Taker) -> None:
     with pytest.raises(BlockingIOError):
         taker.take().socket.accept()
+
+
+# ---- how many may wait
+
+
+@pytest.mark.parametrize(("somaxconn", "expected"), [(b"128\n", 128), (b"4096\n", BACKLOG), (b"nonsense", BACKLOG)])
+def test_the_kernels_limit_on_waiting_connections_counts(tmp_path: Path, somaxconn: bytes, expected: int) -> None:
+    path = tmp_path / "somaxconn"
+    path.write_bytes(somaxconn)
+    assert effective_backlog(str(path)) == expected
+
+
+def test_without_a_limit_of_the_kernel_it_is_what_was_asked_for() -> None:
+    assert effective_backlog("/nonexistent/somaxconn") == BACKLOG

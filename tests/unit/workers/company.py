@@ -150,6 +150,7 @@ class Company:
     def __init__(self, directory: Path, stack: ExitStack) -> None:
         self.children: list[Child] = []
         self.remembered: dict[tuple[str, OptionNegotiation], OptionNegotiation] = {}
+        self.hasty: set[str] = set()
         self.history: list[Step] = []
         self.macros: dict[int, bytes] = {}
         self.told = OptionNegotiation(6, ALL_ACTIONS, 0)
@@ -204,6 +205,7 @@ class Company:
             session_id="1-1",
             offer=OFFER,
             remembered=self.remembered,
+            hasty=self.hasty,
             history=lambda: self.history,
             macros=self.macros.get,
             patience=lambda: None,

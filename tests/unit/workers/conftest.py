@@ -26,6 +26,6 @@ def message() -> Message:
     """Two headers and a body."""
     made = Message(True, BodySpool(1_000_000))
     for header in (Header(b"Subject", b" hi"), Header(b"X-A", b"1")):
-        made.headers.append(header, encode_command(header))
+        made.headers.append(encode_command(header))
     made.body.add_payload(b"body\r\n")
     return made

@@ -25,7 +25,7 @@ def content(steps: int = 0, chunks: int = 1, has_macros: bool = False, n_headers
     message = Message(True, BodySpool(100_000_000))
     for number in range(n_headers):
         header = Header(b"X", b" %d" % number)
-        message.headers.append(header, encode_command(header))
+        message.headers.append(encode_command(header))
     for _ in range(chunks):
         message.body.add_payload(b"x" * 65535)
     macros = MACROS if has_macros else {}

@@ -83,7 +83,7 @@ class Work:
         message = Message(True, BodySpool(100_000_000))
         for name, value in headers:
             header = Header(name, value)
-            message.headers.append(header, encode_command(header))
+            message.headers.append(encode_command(header))
         message.body.add_payload(body)
         content = Content(message, self.options, lambda command: None, drops_spaces=False)
         settings = SimpleNamespace(**{**vars(SETTINGS), "pipelining": pipelining})

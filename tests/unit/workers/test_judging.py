@@ -71,7 +71,7 @@ def made(headers: Sequence[Pair] = SEEN) -> Message:
     message = Message(True, BodySpool(1_000_000))
     for name, value in headers:
         header = Header(name, value)
-        message.headers.append(header, encode_command(header))
+        message.headers.append(encode_command(header))
     message.body.add_payload(b"body\r\n")
     return message
 

@@ -50,7 +50,7 @@ def message_of(given_headers: Sequence[Pair], model: Model = PostfixHeaders, bod
     message = Message(model is PostfixHeaders, spool_of(body))
     for name, value in given_headers:
         header = Header(name, value)
-        message.headers.append(header, encode_command(header))
+        message.headers.append(encode_command(header))
     return message
 
 

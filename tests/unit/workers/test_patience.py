@@ -49,7 +49,16 @@ class Stream:
         self._clock = clock
         self._replies = replies
 
-    def read(self, deadline: float, patience: object) -> bytes:
+    receive_now = send_now = fileno = write_at_once = hears = hears_run = send_what_fits = None
+    is_clear = False
+
+    def let_wait(self, wait_s: float) -> None:
+        """Nothing comes of itself here."""
+
+    def has_frame(self) -> bool:
+        return True
+
+    def read(self, deadline: float, patience: object, tick_s: float) -> bytes:
         self.deadlines.append(deadline - 1000.0)
         self._clock.now += STEP_S
         return encode_reply(self._replies.pop(0))
@@ -59,7 +68,7 @@ def deadlines(clock: Clock, replies: list[ReplyMessage], limit_s: float | None =
     """The deadlines of one reply, in seconds from its beginning."""
     stream = Stream(clock, replies)
     reached = ChildLink(SETTINGS, stream, lambda: None)  # type: ignore[arg-type]
-    reached.reply(10.0, None if limit_s is None else 1000.0 + limit_s)
+    reached.reply(lambda: None if limit_s is None else 1000.0 + limit_s)
     return stream.deadlines
 
 
@@ -84,7 +93,7 @@ def test_the_mta_is_asked_for_patience_whenever_a_child_asks_for_it(clock: Clock
     calls: list[float] = []
     said: list[ReplyMessage] = [Progress(), Progress(), Continue()]
     reached = ChildLink(SETTINGS, Stream(clock, said), lambda: calls.append(clock.now))  # type: ignore[arg-type]
-    reached.reply(10.0)
+    reached.reply(lambda: None)
     assert calls == [1004.0, 1008.0]
 
 

@@ -7,7 +7,7 @@ import pytest
 from mmgr.protocol.commands import Data, Macro, Mail, Rcpt, Unknown, encode_command
 from mmgr.protocol.constants import ActionFlag, Command, ProtocolFlag
 from mmgr.protocol.options import NO_STEP, OptionNegotiation
-from workers.plan import Step, is_refused_recipient, is_wanted, lacks
+from workers.plan import Step, is_wanted, lacks
 
 EVERYTHING = OptionNegotiation(6, 0, 0)
 UNKNOWN = Step(Command.SMFIC_UNKNOWN, encode_command(Unknown(b"HELP")), None)
@@ -65,7 +65,7 @@ def test_an_unknown_command_behind_a_recipient_is_kept_from_a_child_without_data
 
 
 def test_a_recipient_that_the_mta_refused_is_known_by_its_mailer() -> None:
-    assert is_refused_recipient(REFUSED)
+    assert REFUSED.is_refused
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_recipient_that_the_mta_refused_is_known_by_its_mailer() -> None:
     ],
 )
 def test_any_other_step_is_no_refused_recipient(step: Step) -> None:
-    assert not is_refused_recipient(step)
+    assert not step.is_refused
 
 
 @pytest.mark.parametrize("steps", [0, ProtocolFlag.SMFIP_RCPT_REJ])

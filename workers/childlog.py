@@ -1,0 +1,47 @@
+"""What is told of a child that fails or says what nobody can use: one line of the log for each event."""
+
+from __future__ import annotations
+
+import logging
+
+from mmgr.config.model import ChildSettings
+from mmgr.errors import ChildError
+from mmgr.log import RateLimit, quoted
+from mmgr.protocol.constants import STAGE_NAMES
+from mmgr.protocol.replies import Verdict
+from workers.verdict import verdict_name
+
+log = logging.getLogger(__name__)
+
+_warnings = RateLimit()
+
+
+def child_failed(session_id: str, settings: ChildSettings, command: int, failure: ChildError) -> None:
+    """It is out for the session, and its fallback counts."""
+    repeated = _warnings.allows((settings.name, type(failure), command))
+    if repeated is not None:
+        log.warning(
+            "child-failed session=%s child=%s stage=%s kind=%s error=%s fallback=%s%s",
+            session_id,
+            settings.name,
+            STAGE_NAMES.get(command, "?"),
+            type(failure).__name__,
+            quoted(str(failure)),
+            settings.fallback_status.value,
+            repeated,
+        )
+
+
+def reply_unusable(session_id: str, name: str, command: int, fault: str, counted: Verdict) -> None:
+    """It said what counts as something else."""
+    repeated = _warnings.allows((name, command, fault[:20]))
+    if repeated is not None:
+        log.warning(
+            "child-reply-unusable session=%s child=%s stage=%s error=%s counted_as=%s%s",
+            session_id,
+            name,
+            STAGE_NAMES.get(command, "?"),
+            quoted(fault),
+            verdict_name(counted),
+            repeated,
+        )
