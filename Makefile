@@ -39,7 +39,8 @@ $(VENV)/.check: $(VENV)/.test
 run: $(VENV)/.run ## run milter manager here, in the foreground, on run/milter-manager.sock
 	@mkdir -p $(RUN_DIR)
 	@if [ "$$(id -u)" -eq 0 ]; then chown nobody $(RUN_DIR); fi
-	@exec $(BIN)/milter-manager --samples --no-daemon $$([ "$$(id -u)" -ne 0 ] || echo -u nobody) -s unix:$(RUN_DIR)/milter-manager.sock
+	@exec $(BIN)/milter-manager --samples --no-daemon $$([ "$$(id -u)" -ne 0 ] || echo -u nobody) -s unix:$(RUN_DIR)/milter-manager.sock \
+	    --control-spec unix:$(RUN_DIR)/control.sock
 
 check: format lint types unit ## format, lint, types, unit and architecture tests (under a minute)
 

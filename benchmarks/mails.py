@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mmgr.protocol.commands import (
+    Abort,
     Body,
     BodyEob,
     CommandMessage,
@@ -103,15 +104,18 @@ def message_part(size_bytes: int, headers: int) -> list[CommandMessage]:
     fields = header_fields(size_bytes, headers)
     text = content(size_bytes, headers).partition(b"\r\n\r\n")[2]
     chunks = [text[start : start + CHUNK_BYTES_MAX] for start in range(0, len(text), CHUNK_BYTES_MAX)]
+    macros = {b"i": b"4jXZqd0V7MzK6wT"}
+    ahead = Macro(Command.SMFIC_HEADER, macros)  # which Postfix repeats each time
     return [
-        Macro(Command.SMFIC_DATA, {b"i": b"4jXZqd0V7MzK6wT"}),
+        Macro(Command.SMFIC_DATA, macros),
         Data(),
-        Macro(Command.SMFIC_HEADER, {b"i": b"4jXZqd0V7MzK6wT"}),
-        *(Header(name, value) for name, value in fields),
+        *(message for name, value in fields for message in (ahead, Header(name, value))),
+        Macro(Command.SMFIC_EOH, macros),
         Eoh(),
-        *map(Body, chunks),
-        Macro(Command.SMFIC_BODYEOB, {b"i": b"4jXZqd0V7MzK6wT"}),
+        *(message for chunk in chunks for message in (Macro(Command.SMFIC_BODY, macros), Body(chunk))),
+        Macro(Command.SMFIC_BODYEOB, macros),
         BodyEob(),
+        Abort(),
     ]
 
 

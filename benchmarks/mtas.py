@@ -9,13 +9,13 @@ import time
 from collections.abc import Iterable
 
 from benchmarks import mails
+from mmgr.connecting import connect
 from mmgr.endpoint import parse_endpoint
 from mmgr.protocol.commands import CommandMessage, Macro, Quit, encode_command
 from mmgr.protocol.constants import REPLY_LENGTH_MAX, Command, Reply
 from mmgr.protocol.framing import CODE
 from mmgr.protocol.options import OptionNegotiation
 from mmgr.protocol.replies import decode_reply
-from mmgr.stream import connect
 from tests.support.processes import HarnessError
 
 PATIENCE_S = 60.0

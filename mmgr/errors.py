@@ -51,6 +51,14 @@ class ListenError(MmgrError):
     """A socket that can't be bound: taken by a live instance, too long, not writable. Exit 1, nothing was changed."""
 
 
+class ControlError(MmgrError):
+    """The control socket: a request that is refused, or a daemon that can't be asked. The text says why."""
+
+
+class ControlUnanswered(ControlError):
+    """No daemon answers on the control socket."""
+
+
 class PrivilegeError(MmgrError):
     """The user or group to run as does not exist or can't be taken. Exit 1."""
 

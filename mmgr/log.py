@@ -48,6 +48,17 @@ class SyslogHandler(logging.handlers.SysLogHandler):
         if time.monotonic() >= self._paused_until:
             super().emit(record)
 
+    def write_info(self, text: str) -> bool:
+        """One line without a record; False if it has to go the long way."""
+        if time.monotonic() < self._paused_until:
+            return True
+        priority = self.encodePriority(self.facility, "info")
+        try:
+            self.socket.send(f"<{priority}>{IDENT}[{os.getpid()}]: {text}".encode())
+        except (OSError, AttributeError):
+            return False  # as before the first line, or after the daemon was started anew
+        return True
+
     def handleError(self, record: logging.LogRecord) -> None:
         """Drop the line: the other sink has it. A daemon that hangs is not tried again for a while."""
         if isinstance(sys.exc_info()[1], (TimeoutError, socket.timeout)):
@@ -59,7 +70,27 @@ class SyslogHandler(logging.handlers.SysLogHandler):
         self.socket.settimeout(SYSLOG_PATIENCE_S)
 
 
-class LogFile(logging.handlers.WatchedFileHandler):
+class _Stamped(logging.StreamHandler):  # type: ignore[type-arg]
+    """Lines with the time ahead of them, as ``_StderrFormatter`` makes them."""
+
+    _second = 0
+    _stamp = ""
+
+    def write_info(self, text: str) -> bool:
+        """One line without a record; False if it has to go the long way."""
+        now = time.time()
+        second = int(now)
+        if second != self._second:
+            self._second, self._stamp = second, _stamp(now)
+        try:
+            self.stream.write(f"{self._stamp}.{int((now - second) * 1000):03d}Z [{os.getpid()}] info: {text}\n")
+            self.stream.flush()
+        except (OSError, ValueError):
+            return False
+        return True
+
+
+class LogFile(_Stamped, logging.handlers.WatchedFileHandler):
     """A log file that is made anew when logrotate has moved it away, and used on where it can't be made anew."""
 
     def reopenIfNeeded(self) -> None:
@@ -80,8 +111,17 @@ class LogFile(logging.handlers.WatchedFileHandler):
         ours = os.fstat(stream.fileno())
         self.dev, self.ino = ours.st_dev, ours.st_ino
 
+    def write_info(self, text: str) -> bool:
+        """One line without a record; False if it has to go the long way."""
+        self.reopenIfNeeded()
+        return super().write_info(text)
+
     def handleError(self, record: logging.LogRecord) -> None:
         """Drop the line: a full disk must not stop mail."""
+
+
+def _stamp(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 class _StderrFormatter(logging.Formatter):
@@ -89,7 +129,7 @@ class _StderrFormatter(logging.Formatter):
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
         """The time of the record in UTC."""
-        return time.strftime(datefmt or "%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        return _stamp(record.created)
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line; a traceback, if any, follows on lines of its own."""
@@ -126,9 +166,27 @@ def _leave_out_what_no_line_shows() -> None:
     logging.logMultiprocessing = False
 
 
+def quick_info(text: str, *values: object) -> None:
+    """``log.info`` for the line that every mail has: the same bytes in a fifth of the time."""
+    root = logging.getLogger()
+    if root.level > logging.INFO:
+        return
+    handlers = root.handlers
+    for handler in handlers:
+        if not isinstance(handler, (_Stamped, SyslogHandler)):
+            long_way = log.info
+            long_way(text, *values)
+            return
+    line = text % values
+    for handler in handlers:
+        assert isinstance(handler, (_Stamped, SyslogHandler))
+        if not handler.write_info(line):
+            handler.handle(log.makeRecord(log.name, logging.INFO, "", 0, text, values, None))
+
+
 def _file_or_stderr(path: str) -> logging.Handler:
     if path in ("", "-"):
-        return logging.StreamHandler(sys.stderr)
+        return _Stamped(sys.stderr)
     return LogFile(path, encoding="utf-8", errors="backslashreplace")
 
 

@@ -32,6 +32,7 @@ _COUNT = struct.Struct("@Q")
 _COUNTS = struct.Struct("@QQ")
 _TIME = struct.Struct("@d")
 _TIMES = struct.Struct("@dd")
+_THREE_TIMES = struct.Struct("@ddd")
 _OWNER = struct.Struct("@diI")
 _BEAT, _ACCEPTED, _NEGOTIATED, _STARTED = 16, 32, 40, 48
 
@@ -64,6 +65,9 @@ class Record(NamedTuple):
     generation: int
 
 
+_IDLE, _BUSY = int(WorkerState.IDLE), int(WorkerState.BUSY)
+
+
 class Scoreboard:
     """Shared by the master and all workers that it forks after making this. capacity is the number of slots."""
 
@@ -94,9 +98,18 @@ class Scoreboard:
         """The worker gets along. within_s: it may be silent for so long now, by its own deadlines, and be well."""
         _TIMES.pack_into(self._map, self._records + slot * _RECORD.size + _BEAT, now, now + within_s)
 
-    def set_accepted(self, slot: int, now: float) -> None:
-        """A connection was accepted."""
-        _TIME.pack_into(self._map, self._records + slot * _RECORD.size + _ACCEPTED, now)
+    def begin_session(self, slot: int, now: float, until: float) -> None:
+        """A connection was accepted: the slot is busy, and may be silent until then. As quick as possible."""
+        self._map[self._states + slot] = _BUSY
+        _THREE_TIMES.pack_into(self._map, self._records + slot * _RECORD.size + _BEAT, now, until, now)
+
+    def end_session(self, slot: int, sessions: int, now: float, until: float) -> None:
+        """It is over, one of so many of this worker: the slot is idle, and may be silent until then."""
+        at = self._records + slot * _RECORD.size
+        _COUNT.pack_into(self._map, at, sessions)
+        _TIMES.pack_into(self._map, at + _BEAT, now, until)
+        self._map[self._stages + slot] = 0
+        self._map[self._states + slot] = _IDLE
 
     def set_negotiated(self, slot: int, now: float) -> None:
         """Its negotiation was answered."""

@@ -15,7 +15,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from mmgr.endpoint import Address, Endpoint, connect_addresses
 from mmgr.errors import PeerClosed, PeerTimeout, PeerTruncated
 from mmgr.protocol.errors import RemoteProtocolError
 from mmgr.protocol.framing import FrameBuffer
@@ -35,9 +34,6 @@ READS_MAX = 100
 IDLE_TICK_S = 60.0
 """A read without patience looks at its deadline at least this often."""
 
-BACKLOG_RETRY_S = 0.02
-"""How soon a unix socket with a full backlog is tried again."""
-
 MSG_DONTWAIT = int(socket.MSG_DONTWAIT)  # a plain integer: the module's own is an enum, which costs more to pass
 
 _TIMEVAL = struct.Struct("@ll")
@@ -49,6 +45,9 @@ Patience = Callable[[], None]
 class FrameStream:
     """One connected socket as a sequence of frames each way. Owns the socket; ``close`` is idempotent.
 
+    receive_raw and send_raw are the socket's own recv and send, for who knows what comes; ``keep`` gives back to the
+    stream what it turns out not to be.
+
     length_max is the largest packet length that the peer may announce, usual the packet that it sends most.
     """
 
@@ -58,8 +57,8 @@ class FrameStream:
         if connected.gettimeout() is not None:
             connected.setblocking(True)
         self._socket = connected
-        self._recv = connected.recv
-        self._send = connected.send
+        self._recv = self.receive_raw = connected.recv
+        self._send = self.send_raw = connected.send
         self._recv_wait_s = 0.0
         self._buffer = FrameBuffer(length_max, usual)
         self._held = self._buffer.held
@@ -140,7 +139,7 @@ class FrameStream:
             if self._is_tcp:
                 self._acknowledge_at_once()
             return True
-        self._keep(data)
+        self.keep(data)
         return False
 
     def hears_run(self, frame: bytes, count: int) -> int:
@@ -158,7 +157,7 @@ class FrameStream:
             if self._is_tcp:
                 self._acknowledge_at_once()
             if not data or len(data) % size or data != run[came : came + len(data)]:
-                self._keep(data)
+                self.keep(data)
                 break
             came += len(data)
         return came // size
@@ -176,7 +175,7 @@ class FrameStream:
                 break
         else:
             return True
-        self._keep(data)
+        self.keep(data)
         return False
 
     def write_at_once(self, data: bytes) -> bool:
@@ -192,6 +191,14 @@ class FrameStream:
             return False
         return True
 
+    def is_quiet(self) -> bool:
+        """Has nothing come that nobody waits for? What did is kept for ``read``; so is the end of the stream."""
+        try:
+            self.keep(self._recv(READ_BYTES, MSG_DONTWAIT))
+        except OSError:
+            return self.is_clear
+        return False
+
     def send_what_fits(self, data: bytes) -> int:
         """Send what the kernel takes without waiting; how many bytes that was, 0 if the connection broke."""
         try:
@@ -199,7 +206,8 @@ class FrameStream:
         except OSError:
             return 0
 
-    def _keep(self, data: bytes) -> None:
+    def keep(self, data: bytes) -> None:
+        """Bytes that came and are for ``read``."""
         try:
             self._frames.extend(self._buffer.feed(data))
         except RemoteProtocolError:
@@ -343,54 +351,3 @@ def _lost(error: OSError) -> PeerClosed:
 def _timeval(seconds: float) -> bytes:
     whole = int(seconds)
     return _TIMEVAL.pack(whole, int((seconds - whole) * 1e6))
-
-
-def connect(endpoint: Endpoint, deadline: float, length_max: int, usual: bytes = b"") -> FrameStream:
-    """A stream to endpoint. Blocks until connected or until the deadline.
-
-    Raises PeerTimeout at the deadline, PeerClosed if nobody listens there (all addresses of a host name are tried),
-    EndpointError if its host has no address. A unix socket whose backlog is full says so at once with EAGAIN; it is
-    tried again until the deadline.
-    """
-    failure: OSError | None = None
-    for address in connect_addresses(endpoint):
-        candidate = socket.socket(endpoint.family, socket.SOCK_STREAM)
-        try:
-            _connect(candidate, address, deadline)
-            return FrameStream(candidate, length_max, usual)
-        except (TimeoutError, socket.timeout) as error:
-            candidate.close()
-            raise PeerTimeout("not connected in time") from error
-        except OSError as error:
-            candidate.close()
-            failure = error
-        except BaseException:
-            candidate.close()
-            raise
-    assert failure is not None, "an endpoint has at least one address"
-    raise PeerClosed(failure.strerror or str(failure)) from failure
-
-
-def connect_at_once(endpoint: Endpoint, length_max: int, usual: bytes = b"") -> FrameStream | None:
-    """A stream to a unix socket that takes us without any wait; None otherwise, for whatever reason."""
-    if endpoint.family != socket.AF_UNIX:
-        return None
-    candidate = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    try:
-        candidate.connect(endpoint.path)
-    except OSError:
-        candidate.close()
-        return None
-    return FrameStream(candidate, length_max, usual, is_tcp=False)
-
-
-def _connect(candidate: socket.socket, address: Address, deadline: float) -> None:
-    while True:
-        left_s = deadline - time.monotonic()
-        if left_s <= 0:
-            raise TimeoutError
-        candidate.settimeout(left_s)
-        try:
-            return candidate.connect(address)
-        except BlockingIOError:
-            time.sleep(min(BACKLOG_RETRY_S, left_s))

@@ -17,8 +17,9 @@ from mmgr.protocol.replies import Continue, Skip, Verdict
 from workers import childlog
 from workers.content import Content, drops_spaces, short_blocks, with_space
 from workers.correspondent import Correspondent
+from workers.giving import Given, give
 from workers.judgement import Judgement
-from workers.link import CONTINUE_FRAME, PEER_ERRORS, translated
+from workers.link import PEER_ERRORS, translated
 from workers.message import Message
 from workers.plan import Step, is_wanted
 from workers.spool import SpoolError
@@ -44,6 +45,8 @@ class Child(Correspondent):
         self.verdict: Verdict = CONTINUE
         self._said: Verdict = CONTINUE
         self._judgement: Judgement | None = None
+        self._given: Given | None = None
+        self._has_passed = False
         self._began = 0.0
 
     def negotiate(self, limit: float) -> None:
@@ -94,6 +97,8 @@ class Child(Correspondent):
     def begin_message(self) -> None:
         """A new transaction: what was said of the last one is forgotten."""
         self.end_message()
+        if self._link is not None and not self._link.is_greeting:
+            self._link.is_quiet()  # what it said since the last message is no answer to anything of this one
         self.verdict = CONTINUE
         self.waited_s = 0.0
         self._is_done = self._has_recipient = False
@@ -134,40 +139,44 @@ class Child(Correspondent):
 
     # ---- the message
 
+    def was_given(self, given: Given | None) -> None:
+        """It was given the current message by others already: wholly, with nothing but continue said, or in part."""
+        self._given = given
+        self._has_passed = given is None
+
     def passes(self, message: Message) -> bool:
         """The short way for a message: a child that works alone says continue to all of it. Never raises.
 
         False: what it was given so far and what it said stands in ``judgement``; if there is none, nothing was sent.
         """
+        if self._has_passed:
+            return self._pass()
         link = self._link
-        if not self.usual or link is None or not self.settings.pipelining:
+        if link is None or not self.settings.pipelining or not (self.usual or self._given):
             return False
         around = self._around
-        is_hasty = self.name in around.hasty
         drops = drops_spaces(around.told(), link.options)
-        blocks = short_blocks(message, link.options, around.macros, drops, is_hasty)
-        if not blocks:
-            return False
+        given, self._given = self._given, None
         self._said = CONTINUE
-        self.is_inside = True
         self._began = time.monotonic()
-        due = came = 0
-        for at, block in enumerate(blocks, 1):
-            taken = link.send_what_fits(block.data)
-            due += len(block.answered)
-            is_taken = taken == len(block.data)
-            if is_taken and (block.then_waits or at == len(blocks)):
-                came += link.hears_run(CONTINUE_FRAME, due - came)
-            elif is_taken:
-                continue
-            if came < due:
-                content = Content(message, link.options, around.macros, drops)
-                self._judgement = Judgement(self.settings, link, content, around.make_body, around.limit())
-                self._judgement.resume(blocks[at:], blocks[:at], taken, came)
+        if given is None:
+            is_hasty = self.name in around.memory.hasty
+            blocks = short_blocks(message, link.options, around.macros, drops, is_hasty)
+            if not blocks:
                 return False
-        self.waited_s += time.monotonic() - self._began
+            self.is_inside = True
+            given = give(link, blocks)
+            if given is None:
+                self.waited_s += time.monotonic() - self._began
+                return self._pass()
+        content = Content(message, link.options, around.macros, drops)
+        self._judgement = Judgement(self.settings, link, content, around.make_body, around.limit())
+        self._judgement.resume(given)
+        return False
+
+    def _pass(self) -> bool:
+        self._has_passed = self.is_inside = False
         self.verdict = CONTINUE
-        self.is_inside = False
         return True
 
     def begin_judgement(self, message: Message) -> bool:
@@ -266,8 +275,11 @@ class Child(Correspondent):
         assert judgement.verdict is not None
         self.is_inside = False
         if judgement.current in _AHEAD_OF_BODY:
-            self._around.hasty.add(self.name)
+            self._around.memory.hasty.add(self.name)
         self._settle(judgement.verdict, judgement.current)
+        if judgement.is_chattering and judgement.current == _END:
+            fault = "a reply that nobody asked for"
+            childlog.reply_unusable(self._around.session_id, self.name, _END, fault, self._said)
         if not judgement.is_in_step:
             self._close_link()
 

@@ -13,6 +13,7 @@ from mmgr.errors import ChildError, ChildProtocolError, ChildUnavailable
 from mmgr.protocol.constants import Command
 from mmgr.protocol.options import ANSWERED, OptionNegotiation
 from mmgr.protocol.replies import Verdict
+from mmgr.stream import FrameStream
 from workers.link import ChildLink
 from workers.plan import Step, is_wanted, lacks
 from workers.surroundings import Surroundings
@@ -48,7 +49,7 @@ class Correspondent:
         self._is_done = False
         self._has_recipient = False
         self._is_shown_waiting = False
-        self._assumed = around.remembered.get((settings.name, around.offer))
+        self._assumed = around.memory.options.get((settings.name, around.offer))
 
     @property
     def options(self) -> OptionNegotiation | None:
@@ -71,6 +72,12 @@ class Correspondent:
         assumed = self._assumed
         if self._link is None and assumed is not None and assumed.routes[_CONNECT] and self.is_asked:
             self._link = ChildLink.begin(self.settings, self._around.offer, self._be_patient, assumed)
+
+    def adopt(self, connected: FrameStream, options: OptionNegotiation, is_greeting: bool) -> None:
+        """Go on with a connection on which the offer was sent; is_greeting: what it answered is still to be heard."""
+        self._link = ChildLink(self.settings, connected, self._be_patient)
+        self._link.adopt(options, is_greeting)
+        self._find_short_way()
 
     def close(self) -> None:
         """The session is over."""
@@ -115,7 +122,8 @@ class Correspondent:
         """
         if options is self._assumed:
             return
-        self._assumed = self._around.remembered[self.name, self._around.offer] = options
+        self._assumed = self._around.memory.options[self.name, self._around.offer] = options
+        self._around.memory.plans.clear()
         told = self._around.told()
         if told.version and lacks(options, told):
             raise ChildUnavailable("it negotiated anew and wants more than the MTA was told to send in this session")

@@ -46,6 +46,14 @@ def ask_at_once(children: Sequence[Child], step: Step) -> Decision | None:
                 child.note_sent(command)
         else:
             child.send(step)
+    return collect(children, step)
+
+
+def collect(children: Sequence[Child], step: Step, untold: Sequence[Child] = ()) -> Decision | None:
+    """What they say to a step that all but the untold were sent."""
+    for child in untold:
+        child.send(step)
+    command = step.command
     decision = None
     before = time.monotonic()
     for child in children:

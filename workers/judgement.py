@@ -7,7 +7,7 @@ due counts, and leaves the connection out of step: libraries differ in what they
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import cast, get_args
 
 from mmgr.config.model import ChildSettings
@@ -24,7 +24,8 @@ from mmgr.protocol.replies import (
     Verdict,
     decode_reply,
 )
-from workers.content import Block, Content
+from workers.content import Content
+from workers.giving import Given
 from workers.link import CONTINUE_FRAME, PEER_ERRORS, PROGRESS_EXTENDS, QUICK_S, ChildLink, limited, translated
 from workers.message import Body, check_edit
 
@@ -55,7 +56,7 @@ class Judgement:
         self._content = content
         self._blocks = content.pipelined() if settings.pipelining else content.lock_step()
         self._decided = 0
-        self._is_chattering = False
+        self.is_chattering = False
         self._then_waits = False
         self._is_all_loaded = False
         self._unsent: bytes | memoryview = b""
@@ -99,7 +100,7 @@ class Judgement:
     @property
     def is_in_step(self) -> bool:
         """Is every reply in and every byte out, so that another message can follow on the connection?"""
-        return not self._is_awaiting and not self._unsent and not self._is_chattering
+        return not self._is_awaiting and not self._unsent and not self.is_chattering
 
     def advance(self, is_readable: bool, wait_s: float = 0.0) -> None:
         """Read, waiting up to wait_s, count, and send without waiting. Raises ChildError, SpoolError."""
@@ -113,13 +114,14 @@ class Judgement:
         if self.verdict is None and time.monotonic() >= self.deadline:
             raise ChildTimeout("no answer in time")
 
-    def resume(self, blocks: Iterable[Block], begun: Sequence[Block], taken: int, came: int) -> None:
-        """Go on where the short way ended: taken bytes of the last of begun were sent, came replies are in."""
-        self._blocks = iter(blocks)
-        self._due = tuple(command for block in begun for command in block.answered)
-        self._came = came
-        self._unsent = begun[-1].data[taken:]
-        self._then_waits = begun[-1].then_waits
+    def resume(self, given: Given) -> None:
+        """Go on where the short way ended."""
+        last = given.begun[-1]
+        self._blocks = iter(given.to_come)
+        self._due = tuple(command for block in given.begun for command in block.answered)
+        self._came = given.came
+        self._unsent = last.data[given.taken :]
+        self._then_waits = last.then_waits
 
     def work(self) -> bool:
         """Go on, waiting for the child for a moment if that is what there is to do; is there more to do?
@@ -200,7 +202,7 @@ class Judgement:
             frames = frames[plain:]
         for frame in frames:
             if self.verdict is not None:
-                self._is_chattering = True  # some libraries answer what was sent behind the command they refused
+                self.is_chattering = True  # some libraries answer what was sent behind the command they refused
                 return
             self._take_reply(_CONTINUE if frame == CONTINUE_FRAME else decode_reply(frame))
         self._heard = time.monotonic()

@@ -9,7 +9,7 @@ import functools
 import time
 from collections.abc import Callable
 
-from mmgr import stream
+from mmgr import connecting, stream
 from mmgr.config.model import ChildSettings
 from mmgr.errors import (
     ChildError,
@@ -76,6 +76,7 @@ class ChildLink:
         self.hears = connected.hears
         self.hears_run = connected.hears_run
         self.send_what_fits = connected.send_what_fits
+        self.is_quiet = connected.is_quiet
         self.receive_now = connected.receive_now
         self.send_now = connected.send_now
         self.fileno = connected.fileno
@@ -107,12 +108,11 @@ class ChildLink:
         """Connect and send the offer without waiting, as far as that is possible; assumed is the answer expected."""
         if len(settings.connection_spec) != 1:
             return None
-        connected = stream.connect_at_once(settings.connection_spec[0], REPLY_LENGTH_MAX, CONTINUE_FRAME)
+        connected = connecting.connect_at_once(settings.connection_spec[0], REPLY_LENGTH_MAX, CONTINUE_FRAME)
         if connected is None:
             return None
         link = cls(settings, connected, patience)
-        link.is_greeting = True
-        link.options = assumed
+        link.adopt(assumed, is_greeting=True)
         try:
             link.send(_encoded(offer))
         except ChildError:
@@ -130,12 +130,17 @@ class ChildLink:
         self.usual = self.options.answered
         self.is_greeting = False
 
+    def adopt(self, options: OptionNegotiation, is_greeting: bool) -> None:
+        """The offer was sent by others, and options are the answer that came, or is expected if is_greeting."""
+        self.options = options
+        self.is_greeting = is_greeting
+        self.usual = frozenset() if is_greeting else options.answered
+
     def hears_as_expected(self) -> bool:
         """The short way out of the greeting: the answer as it was assumed, and continue behind it."""
         if not self._stream.hears_both(_expected(self.options), CONTINUE_FRAME):
             return False
-        self.usual = self.options.answered
-        self.is_greeting = False
+        self.adopt(self.options, is_greeting=False)
         return True
 
     def send(self, data: bytes) -> bool:
@@ -246,7 +251,7 @@ def _connect(settings: ChildSettings, limit: float | None) -> stream.FrameStream
     failure: ChildError = ChildUnavailable("no connection_spec")
     for endpoint in settings.connection_spec:
         try:
-            return stream.connect(endpoint, deadline, REPLY_LENGTH_MAX, CONTINUE_FRAME)
+            return connecting.connect(endpoint, deadline, REPLY_LENGTH_MAX, CONTINUE_FRAME)
         except PEER_ERRORS as error:
             fault = translated(error)
             failure = type(fault)(f"{endpoint}: {fault}")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import faulthandler
 import gc
@@ -24,9 +25,9 @@ from mmgr.protocol.constants import COMMAND_LENGTH_MAX
 from mmgr.scoreboard import WorkerState
 from mmgr.stream import FrameStream
 from mmgr.wakeup import WakeUp
+from workers import session
 from workers.mta import QUIET_S
 from workers.pulse import Pulse
-from workers.session import Session
 from workers.surroundings import Memory
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ def run(assignment: Assignment) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     gc.set_threshold(*GC_THRESHOLDS)
     gc.enable()
+    _let_others_finish()
     _Worker(assignment, wakeup).serve()
 
 
@@ -67,6 +69,12 @@ def reopen_logs(assignment: Assignment) -> None:
         log.error("log-not-reopened error=%s", quoted(str(error)))
 
 
+def _let_others_finish() -> None:
+    """Not to interrupt, on its own processor, the milter that is just giving us one of many replies (SCHED_BATCH)."""
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
 class _Worker:
     """The loop and what it reports."""
 
@@ -77,7 +85,7 @@ class _Worker:
         self._pid = os.getpid()
         self._title = Pulse(assignment, setproctitle)
         self._is_told = False
-        self._remembered = Memory()
+        self._memory = Memory()
         self._listeners = {listener.fileno(): listener for listener in assignment.listeners}
         self._events = select.epoll()
         for descriptor in self._listeners:
@@ -127,14 +135,11 @@ class _Worker:
             self._report_accept(error)
             return
         self._sessions += 1
-        self._title.become(WorkerState.BUSY)
-        self._title.stage("negotiate", "")
+        self._title.begin_session()
         session_id = f"{self._pid}.{self._sessions}"
         stream = FrameStream(connected, COMMAND_LENGTH_MAX)
-        Session(stream, self._place.config, session_id, self._remembered, self._title).run()
-        self._place.scoreboard.set_sessions(self._place.slot, self._sessions)
+        session.serve(stream, self._place.config, session_id, self._memory, self._title)
         self._title.end_session(self._sessions)
-        self._title.become(WorkerState.IDLE)
 
     def _report_accept(self, error: OSError) -> None:
         """A listener that was shut down reports itself for ever, until the master's TERM comes: hence the pause."""

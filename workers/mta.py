@@ -75,7 +75,14 @@ class Mta:
 
     def learn(self, connect_macros: bytes) -> None:
         """Find out which MTA this is from the macro frame of the connect stage (macro v: ``Postfix 3.5.8``)."""
-        self.is_postfix = macro_value(connect_macros[PAYLOAD:], b"v").startswith(b"Postfix")
+        self.is_postfix = is_postfix(connect_macros)
+
+    def go_on(self, answer: OptionNegotiation, rest: bytes) -> None:
+        """It was answered already; rest is what it sent since and nobody looked at."""
+        self.answer = answer
+        self.silent = answer.silent
+        if rest:
+            self._stream.keep(rest)
 
     def negotiate(self, answer: OptionNegotiation) -> None:
         """Answer the negotiation; from now on replies are given as declared in it."""
@@ -141,6 +148,11 @@ class Mta:
     def close(self) -> None:
         """Close the connection."""
         self._stream.close()
+
+
+def is_postfix(connect_macros: bytes) -> bool:
+    """Does the macro frame of the connect stage name Postfix?"""
+    return macro_value(connect_macros[PAYLOAD:], b"v").startswith(b"Postfix")
 
 
 @functools.lru_cache(maxsize=64)

@@ -42,19 +42,20 @@ class Pulse(Title):
         self.idle_beat_s = min(IDLE_BEAT_S, assignment.config.workers.hang_timeout_s / 3.0)
 
     def become(self, state: WorkerState) -> None:
-        """Idle, busy or draining. One that turns busy wakes the master if too few others are idle."""
+        """Idle or draining, without a session."""
+        self._board.set_state(self._slot, state)
+        self.beat()
+
+    def begin_session(self) -> None:
+        """A connection was accepted. The master is woken if too few others are idle."""
+        self._stage, self._client = _NEGOTIATE, ""
         board = self._board
-        board.set_state(self._slot, state)
-        if state is WorkerState.BUSY:
-            now = time.monotonic()
-            board.set_accepted(self._slot, now)
-            board.beat(self._slot, now, self._child_s)
-            self._is_negotiating = True
-            wanted = board.spare_wanted
-            if wanted and board.count(WorkerState.IDLE) < wanted:
-                self._tell_master()
-        else:
-            self.beat()
+        now = time.monotonic()
+        board.begin_session(self._slot, now, now + self._child_s)
+        self._is_negotiating = True
+        wanted = board.spare_wanted
+        if wanted and board.count(WorkerState.IDLE) < wanted:
+            self._tell_master()
 
     def beat(self) -> None:
         """An idle worker is well."""
@@ -66,14 +67,15 @@ class Pulse(Title):
         Told to the master once a message, and whenever another state was told before: a worker that is never waited
         for goes through its stages too quickly for anybody to look at them.
         """
-        is_told = self._is_current or self._is_negotiating or stage == _MAIL
+        is_told = self._is_current or stage == _MAIL
         super().stage(stage, client)
         if is_told:
-            now = time.monotonic()
-            if self._is_negotiating and stage != _NEGOTIATE:
-                self._is_negotiating = False
-                self._board.set_negotiated(self._slot, now)
-            self._put_on_board(now, self._child_s)
+            self._put_on_board(time.monotonic(), self._child_s)
+
+    def negotiated(self) -> None:
+        """The negotiation of the session was answered."""
+        self._is_negotiating = False
+        self._board.set_negotiated(self._slot, time.monotonic())
 
     def _put_on_board(self, now: float, within_s: float) -> None:
         self._board.set_stage(self._slot, _CODES.get(self._stage, 0))
@@ -90,12 +92,14 @@ class Pulse(Title):
         self._put_on_board(time.monotonic(), self._child_s)
 
     def end_session(self, sessions: int) -> None:
-        """The session is over."""
-        super().end_session(sessions)
+        """The session is over, one of so many of this worker, which is idle now."""
+        now = time.monotonic()
         if self._is_negotiating:  # an MTA that wanted nothing beyond it
             self._is_negotiating = False
-            self._board.set_negotiated(self._slot, time.monotonic())
-        self._board.set_stage(self._slot, 0)
+            self._board.set_negotiated(self._slot, now)
+        self._board.end_session(self._slot, sessions, now, now + self.idle_beat_s + IDLE_GRACE_S)
+        if not self._says_idle:
+            self.idle(sessions)
 
 
 def _patience_with_children(config: Config) -> float:

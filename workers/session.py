@@ -7,73 +7,49 @@ child. Only bytes that are no milter protocol end it. Called by ``workers.main``
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from mmgr.config.model import Config
 from mmgr.errors import PeerClosed, PeerTimeout, PeerTruncated
-from mmgr.log import shown
-from mmgr.protocol.commands import check_command, decode_connect
+from mmgr.protocol.commands import check_command
 from mmgr.protocol.constants import STAGE_NAMES, Command
 from mmgr.protocol.errors import RemoteProtocolError
 from mmgr.protocol.framing import CODE, PAYLOAD
-from mmgr.protocol.options import OptionNegotiation
-from mmgr.protocol.replies import Accept, Discard, TempFail, Verdict
+from mmgr.protocol.replies import TempFail
 from mmgr.protocol.states import AFTER, IN_TRANSACTION, State, next_state
 from mmgr.stream import FrameStream
-from workers import dispatch, judging
 from workers.child import Child
 from workers.dispatch import Decision
-from workers.macrostore import MacroStore
-from workers.message import Message
-from workers.mta import Mta, MtaLost
+from workers.express import Express
+from workers.mta import MtaLost
 from workers.negotiation import WANTS_MAIL, answer_to_mta, decode_offer, offer_to_children, options_of_failed
 from workers.plan import Step
-from workers.sessionlog import SessionLog
-from workers.spool import BodySpool, SpoolError
+from workers.route import ENVELOPE, make_plan
+from workers.sessionlog import client_name
 from workers.surroundings import Memory, Surroundings
 from workers.title import Title
-from workers.transaction import STAGES, Transaction
-from workers.verdict import ACCEPT, CONTINUE, SESSION_STAGES, fallback, is_deciding, verdict_name
+from workers.transaction import STAGES
+from workers.transactions import Transactions
+from workers.verdict import ACCEPT, CONTINUE, SESSION_STAGES
 
 NEGOTIATION_BUDGET_S = 20.0
 """All children together get this long for connecting and negotiating; Postfix waits 30 s for the answer."""
 
 
-class Session:
+class Session(Transactions):
     """One MTA connection. ``run`` blocks until it is over and raises nothing.
 
-    remembered is what earlier sessions learnt of the children; it is read and added to.
+    memory is what earlier sessions learnt of the children; it is read and added to.
     """
 
-    def __init__(
-        self,
-        stream: FrameStream,
-        config: Config,
-        session_id: str,
-        remembered: Memory,
-        title: Title,
-    ) -> None:
-        self._mta = Mta(stream, title.show)
-        self._config = config
-        self._ask_all = dispatch.WAYS[config.manager.envelope_dispatch]
-        self._id = session_id
-        self._remembered = remembered
-        self._title = title
-        self._offer = OptionNegotiation(0, 0, 0)
-        self._children: list[Child] = []
-        self._state = State.START
-        self._standing: Decision | None = None
-        self._is_let_go = False
-        self._session_steps: dict[int, Step] = {}
-        self._macros = MacroStore()
-        self._left_out: Sequence[int] = ()
-        self._collecting: list[bytes] | None = None
-        self._events = SessionLog(session_id)
-        self._transaction: Transaction | None = None
+    def run(self, begun: Express | None = None) -> None:
+        """Serve the MTA until it quits, closes, falls silent or stops speaking the protocol.
 
-    def run(self) -> None:
-        """Serve the MTA until it quits, closes, falls silent or stops speaking the protocol."""
+        begun is how far the short way has come with it already.
+        """
         try:
+            if begun is not None:
+                self._take_over(begun)
             self._serve()
         except PeerTimeout as error:
             self._events.mta_misbehaved("went silent", error)
@@ -91,13 +67,15 @@ class Session:
         mta = self._mta
         while True:
             for frame in mta.read():
+                if frame == self._repeated:
+                    continue
                 command = frame[CODE]
                 if command == _HEADER:
                     came = self._collecting
                     if came is not None and not frame[-1] and frame.count(0, PAYLOAD) == 2:  # as ``check_command`` asks
                         came.append(frame)
                         continue
-                self._collecting = None
+                self._collecting, self._repeated = None, b""
                 mta.command = command
                 if command not in _DECODED:
                     check_command(frame)
@@ -135,9 +113,6 @@ class Session:
         self._state = following or self._state
         return following is not None
 
-    def _is_declined(self, command: int) -> bool:
-        return not self._mta.answer.routes[command]
-
     def _take_out_of_order(self) -> None:
         """Answer, so that the MTA does not hang: again with accept what follows an accept, else try again later."""
         if self._is_let_go and self._mta.command in STAGES:
@@ -160,16 +135,38 @@ class Session:
             child.negotiate(limit)
         wanted = [child.options or options_of_failed(child.settings) for child in self._children]
         self._mta.negotiate(answer_to_mta(message, wanted))
-        self._left_out = [stage for stage in _ENVELOPE if self._is_declined(stage)]
+        self._title.negotiated()
+        self._left_out = [stage for stage in ENVELOPE if self._is_declined(stage)]
         for child in self._children:
             child.connect_early()
+        if frame not in self._memory.plans and not any(child.failure for child in self._children):
+            self._memory.plans[frame] = make_plan(self._config, message, self._mta.answer, wanted)
+
+    def _take_over(self, begun: Express) -> None:
+        """Go on where the short way ended, in the middle of a command if need be: ``rest`` is looked at anew."""
+        plan = begun.plan
+        if plan is None:
+            return self._mta.go_on(self._mta.answer, begun.rest)
+        self._offer, self._state, self._macros = plan.offer, begun.state, begun.macros
+        self._mta.learn(self._macros.get(_CONNECT) or b"")
+        self._left_out = tuple(plan.left_out)
+        self._session_steps, self._transaction = begun.session_steps, begun.transaction
+        self._events = begun.events
+        self._start_children()
+        self._mta.go_on(plan.answer, begun.rest)
+        stage = "between messages" if begun.state is State.END else begun.state.value
+        self._title.stage(stage, self._events.client)
+        begun.hand_over(self._children)
+        if begun.step is not None:
+            untold = self._children[begun.told :]
+            self._ask_all = lambda children, step: self._ask_rest(step, untold)
+        return None
 
     def _start_children(self) -> None:
         around = Surroundings(
             session_id=self._id,
             offer=offer_to_children(self._offer),
-            remembered=self._remembered.options,
-            hasty=self._remembered.hasty,
+            memory=self._memory,
             history=self._history,
             macros=self._macros.get,
             patience=self._mta.be_patient,
@@ -179,6 +176,10 @@ class Session:
             told=self._mta.told,
         )
         self._children = [Child(settings, around) for settings in self._config.enabled_children]
+
+    def _history(self) -> list[Step]:
+        steps = list(self._session_steps.values())
+        return steps + self._transaction.steps if self._transaction else steps
 
     def _take_new_connection(self, frame: bytes) -> None:
         """QUIT_NC: another SMTP session on this connection. Children get new ones: few libraries know the command."""
@@ -212,10 +213,7 @@ class Session:
             child.send(step)
 
     def _take_connect(self, frame: bytes) -> None:
-        message = decode_connect(frame[PAYLOAD:])
-        address = f"[{shown(message.address)}]" if message.address else ""
-        name = shown(message.hostname)
-        self._events.client = ("unknown" if name == address else name) + address
+        self._events.client = client_name(frame)
         self._take_session_step(frame)
 
     def _take_session_step(self, frame: bytes) -> None:
@@ -232,138 +230,7 @@ class Session:
         self._mta.tell(decision.verdict if decision else CONTINUE)
         self._macros.forget(Command.SMFIC_UNKNOWN)
 
-    # ---- one transaction
-
-    def _take_mail(self, frame: bytes) -> None:
-        self._begin_transaction().sender = frame[PAYLOAD:].split(b"\0", 1)[0]
-        self._take_transaction_step(frame)
-
-    def _take_transaction_step(self, frame: bytes) -> None:
-        transaction = self._in_transaction()
-        step = self._step(frame)
-        decision = self._standing or self._ask(step)
-        if decision is None:
-            transaction.steps.append(step)
-        self._answer_envelope(transaction, decision)
-
-    def _take_rcpt(self, frame: bytes) -> None:
-        transaction = self._in_transaction()
-        step = self._step(frame)
-        decision = self._standing or self._ask(step)
-        if decision is None:
-            transaction.steps.append(step)
-        if decision is not None or step.is_refused:
-            transaction.refused += 1
-        else:
-            transaction.recipients += 1
-        if decision is not None and not isinstance(decision.verdict, Discard):
-            transaction.decided_by = decision.child
-            self._mta.tell(decision.verdict)  # one recipient is refused, the message goes on
-        else:
-            self._answer_envelope(transaction, decision)
-
-    def _answer_envelope(self, transaction: Transaction, decision: Decision | None) -> None:
-        """Tell the MTA; anything but continue is the end of the transaction as far as we are asked."""
-        verdict = decision.verdict if decision else self._let_pass()
-        self._mta.tell(verdict)
-        if decision is not None:
-            transaction.decided_by = decision.child
-        if verdict is not CONTINUE:
-            self._end_transaction(verdict_name(verdict))
-            self._is_let_go = isinstance(verdict, Accept)
-
-    def _take_header(self, frame: bytes) -> None:
-        headers = self._in_transaction().message.headers
-        headers.append(frame)
-        if _HEADER in self._mta.silent:
-            self._collecting = headers.came
-        self._mta.tell(CONTINUE)
-
-    def _take_end_of_headers(self, frame: bytes) -> None:
-        self._in_transaction()
-        self._mta.tell(CONTINUE)
-
-    def _take_body(self, frame: bytes) -> None:
-        transaction = self._in_transaction()
-        if transaction.spool_failure is None:
-            try:
-                transaction.message.body.add_frame(frame)
-            except SpoolError as error:
-                transaction.spool_failure = error
-        self._mta.tell(CONTINUE)
-
-    def _take_end_of_message(self, frame: bytes) -> None:
-        transaction = self._in_transaction()
-        self._title.stage(STAGE_NAMES[self._mta.command], self._events.client)
-        try:
-            transaction.message.body.add_payload(frame[PAYLOAD:])
-            decision = self._standing or judging.judge_transaction(self._children, transaction, self._mta.be_patient)
-            verdict, transaction.decided_by = decision or (self._let_pass(), "")
-            transaction.edits = 0 if decision else transaction.message.count_edits()
-            self._mta.tell(verdict, transaction.message.edit_frames() if transaction.edits else ())
-        except SpoolError as error:
-            verdict = self._without_body(error, transaction)
-            self._mta.tell(verdict)
-        is_held = transaction.message.quarantine_reasons and not is_deciding(verdict)
-        self._end_transaction("quarantine" if is_held else verdict_name(ACCEPT if verdict is CONTINUE else verdict))
-
-    def _without_body(self, error: SpoolError, transaction: Transaction) -> Verdict:
-        """No child can be asked: their fallbacks count, or else our own; edits that may be half made never pass."""
-        status = judging.without_body(self._children, self._config.manager.fallback_status, transaction.edits > 0)
-        transaction.edits = 0
-        self._events.spool_failed(error, status)
-        return fallback(status, Command.SMFIC_BODYEOB)
-
-    def _begin_transaction(self) -> Transaction:
-        self._end_transaction("abort")
-        self._is_let_go = False
-        if self._is_declined(Command.SMFIC_MAIL):
-            for child in self._children:
-                child.begin_message()
-        message = Message(self._mta.is_postfix, self._make_body())
-        is_counting = not self._is_declined(Command.SMFIC_RCPT)
-        self._transaction = Transaction(time.monotonic(), message, is_counting=is_counting)
-        return self._transaction
-
-    def _in_transaction(self) -> Transaction:
-        """The current one; it begins with whatever command comes first, as MAIL may have been negotiated away."""
-        return self._transaction or self._begin_transaction()
-
-    def _end_transaction(self, outcome: str) -> None:
-        """Forget the message, tell the children who are still inside it, and write its one line to the log."""
-        transaction, self._transaction = self._transaction, None
-        if transaction is None:
-            return
-        if self._state in IN_TRANSACTION:
-            self._state = State.END
-        for child in self._children:
-            child.end_message()
-        self._events.transaction(transaction, outcome, self._mta.command, self._macros.queue_id(), self._children)
-        transaction.message.close()
-        self._title.stage("between messages", self._events.client)
-        self._macros.end_transaction(next_begins=self._mta.command in (Command.SMFIC_MAIL, Command.SMFIC_MACRO))
-
     # ---- asking
-
-    def _step(self, frame: bytes) -> Step:
-        return Step(self._mta.command, frame, self._macros.get(self._mta.command))
-
-    def _history(self) -> list[Step]:
-        steps = list(self._session_steps.values())
-        return steps + self._transaction.steps if self._transaction else steps
-
-    def _ask(self, step: Step) -> Decision | None:
-        self._title.stage(STAGE_NAMES[step.command], self._events.client)
-        return self._ask_all(self._children, step)
-
-    def _let_pass(self) -> Verdict:
-        """What the MTA is told of a step that nobody decided (``dispatch.let_pass``)."""
-        is_early = self._mta.command in SESSION_STAGES
-        return dispatch.let_pass(self._children, is_early, self._standing is not None)
-
-    def _make_body(self) -> BodySpool:
-        manager = self._config.manager
-        return BodySpool(manager.spool_threshold_bytes, manager.spool_directory, manager.chunk_size_bytes)
 
     def _give_up(self) -> None:
         """After a bug of ours: this command and every later message of the session get a temporary failure."""
@@ -380,7 +247,6 @@ class Session:
 _MACRO, _QUIT = int(Command.SMFIC_MACRO), int(Command.SMFIC_QUIT)
 _CONNECT, _HEADER = int(Command.SMFIC_CONNECT), int(Command.SMFIC_HEADER)
 _DECODED = (int(Command.SMFIC_OPTNEG), _CONNECT)  # taken apart anyway
-_ENVELOPE = tuple(map(int, (*SESSION_STAGES, Command.SMFIC_MAIL, Command.SMFIC_RCPT, Command.SMFIC_DATA)))
 _AT_ANY_TIME = (int(Command.SMFIC_ABORT), int(Command.SMFIC_QUIT_NC))
 
 _TAKE: Mapping[int, Callable[[Session, bytes], None]] = {
@@ -398,3 +264,10 @@ _TAKE: Mapping[int, Callable[[Session, bytes], None]] = {
     Command.SMFIC_BODYEOB: Session._take_end_of_message,
     Command.SMFIC_UNKNOWN: Session._take_unknown,
 }
+
+
+def serve(stream: FrameStream, config: Config, session_id: str, memory: Memory, title: Title) -> None:
+    """One MTA connection, from its first byte to its last: the short way as far as that goes, then the long one."""
+    express = Express(stream, config, session_id, memory, title)
+    if not express.run():
+        Session(stream, config, session_id, memory, title).run(express)

@@ -8,8 +8,10 @@ import time
 from collections.abc import Iterable
 
 from mmgr.config.model import FallbackStatus
-from mmgr.log import RateLimit, quoted, shown
+from mmgr.log import RateLimit, quick_info, quoted, shown
+from mmgr.protocol.commands import decode_connect
 from mmgr.protocol.constants import STAGE_NAMES
+from mmgr.protocol.framing import PAYLOAD
 from workers.child import Child
 from workers.dispatch import Decision
 from workers.transaction import Transaction
@@ -27,11 +29,9 @@ class SessionLog:
         self._id = session_id
         self.client = ""
 
-    def transaction(
-        self, transaction: Transaction, outcome: str, command: int, queue_id: bytes, children: Iterable[Child]
-    ) -> None:
-        """The one line of a transaction; child is the one that decided, if one did."""
-        log.info(
+    def transaction(self, transaction: Transaction, outcome: str, command: int, queue_id: bytes, children: str) -> None:
+        """The one line of a transaction; child is the one that decided, if one did. children is a ``summary``."""
+        quick_info(
             "transaction session=%s queue_id=%s client=%s sender=%s recipients=%s refused=%s stage=%s verdict=%s "
             "child=%s elapsed_s=%.4f size_bytes=%d edits=%d children=%s",
             self._id,
@@ -46,7 +46,7 @@ class SessionLog:
             time.monotonic() - transaction.started,
             transaction.message.body.size_bytes,
             transaction.edits,
-            _summary(children),
+            children,
         )
 
     def session_refused(self, command: int, decision: Decision, children: Iterable[Child]) -> None:
@@ -58,7 +58,7 @@ class SessionLog:
             STAGE_NAMES[command],
             verdict_name(decision.verdict),
             decision.child or "-",
-            _summary(children),
+            summary(children),
         )
 
     def mta_misbehaved(self, deed: str, error: Exception) -> None:
@@ -87,12 +87,20 @@ class SessionLog:
         log.exception("session-fault session=%s stage=%s", self._id, STAGE_NAMES.get(command, "?"))
 
 
+def client_name(connect: bytes) -> str:
+    """The client as people see it, from the frame of the connect step: ``mx.example.net[192.0.2.7]``."""
+    message = decode_connect(connect[PAYLOAD:])
+    address = f"[{shown(message.address)}]" if message.address else ""
+    name = shown(message.hostname)
+    return ("unknown" if name == address else name) + address
+
+
 def _cause(error: Exception) -> str:
     """What kind of fault it was, without what the peer itself put into the text: numbers and its own bytes."""
     return re.sub(r"\d+", "N", str(error)).split(": ", 1)[0]
 
 
-def _summary(children: Iterable[Child]) -> str:
+def summary(children: Iterable[Child]) -> str:
     """``name:verdict:seconds,...``: a failed child says so, one in evaluation mode has its verdict in parentheses."""
     return ",".join(map(_summary_of_one, children)) or "-"
 

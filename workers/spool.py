@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import IO
 
+from mmgr.config.model import ManagerSettings
 from mmgr.errors import MmgrError
 from mmgr.protocol.constants import CHUNK_BYTES_MAX, Command
 from mmgr.protocol.framing import CODE, LENGTH_PREFIX, PAYLOAD, encode_frame
@@ -20,6 +21,11 @@ READ_BYTES = 262144
 
 class SpoolError(MmgrError):
     """The body can't be kept, most often because the disk is full. The manager's own fallback applies."""
+
+
+def body_spool(settings: ManagerSettings) -> BodySpool:
+    """Room for one body, as configured."""
+    return BodySpool(settings.spool_threshold_bytes, settings.spool_directory, settings.chunk_size_bytes)
 
 
 class BodySpool:

@@ -9,6 +9,7 @@ from mmgr.protocol.options import OptionNegotiation
 from mmgr.protocol.replies import Edit, Verdict
 from workers.message import Body
 from workers.plan import Step
+from workers.route import Plan
 
 
 class Outcome(NamedTuple):
@@ -20,9 +21,13 @@ class Outcome(NamedTuple):
 
 
 class Memory:
-    """What a worker remembers of its children: options by name and offer, and who decides on headers alone (hasty)."""
+    """What a worker remembers of its children: options by name and offer, and who decides on headers alone (hasty).
+
+    plans has the short way by the MTA's first packet; None where there is none.
+    """
 
     def __init__(self) -> None:
+        self.plans: dict[bytes, Plan | None] = {}
         self.options: dict[tuple[str, OptionNegotiation], OptionNegotiation] = {}
         self.hasty: set[str] = set()
 
@@ -30,17 +35,16 @@ class Memory:
 class Surroundings(NamedTuple):
     """What a child needs of its session.
 
-    offer is what children are offered here. remembered holds what children negotiated earlier, by name and offer,
-    hasty the names of those that decided on headers alone. history gives the steps so far, which a child that is
-    connected late is told. patience is called while one is waited for, tell_wait with the name of the one that is
-    waited for. make_body makes room for a replaced body. told is what the MTA was told in the negotiation, of version
-    0 before it. limit is when the MTA has to have its answer, None if it can be asked for patience.
+    offer is what children are offered here. memory is what earlier sessions learnt of the children. history gives the
+    steps so far, which a child that is connected late is told. patience is called while one is waited for, tell_wait
+    with the name of the one that is waited for. make_body makes room for a replaced body. told is what the MTA was told
+    in the negotiation, of version 0 before it. limit is when the MTA has to have its answer, None if it can be asked
+    for patience.
     """
 
     session_id: str
     offer: OptionNegotiation
-    remembered: dict[tuple[str, OptionNegotiation], OptionNegotiation]
-    hasty: set[str]
+    memory: Memory
     history: Callable[[], Sequence[Step]]
     macros: Callable[[int], bytes | None]
     patience: Callable[[], None]

@@ -28,6 +28,9 @@ class Title:
             self.show()
             self._is_current = False
 
+    def negotiated(self) -> None:
+        """The negotiation of the session was answered. Nothing that a title says."""
+
     def show(self) -> None:
         """The state lasts: let people see it."""
         self._put(f"{self._stage} {self._client}".rstrip())
@@ -39,11 +42,6 @@ class Title:
         self.show()
         if child:
             self._put(f"{self._stage} {self._client}".rstrip() + f" waiting for {child}")
-
-    def end_session(self, sessions: int) -> None:
-        """The session is over; its title must not outlive it."""
-        if not self._says_idle:
-            self.idle(sessions)
 
     def idle(self, sessions: int) -> None:
         """No session is there, and none came for a moment."""

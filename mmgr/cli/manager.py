@@ -27,9 +27,12 @@ from mmgr.config.model import ChildSettings, Config, ManagerSettings
 from mmgr.endpoint import Endpoint
 from mmgr.errors import ConfigErrors, MmgrError, PrivilegeError
 from mmgr.master import privileges
+from mmgr.master.activation import HandedSockets, take_sockets
 from mmgr.master.background import Background
 from mmgr.master.companions import Companion
-from mmgr.master.listeners import Listener, SocketRights, listen
+from mmgr.master.control import Control
+from mmgr.master.listeners import Listener, SocketRights
+from mmgr.master.notify import take_notifier
 from mmgr.master.pidfile import PidFile
 from mmgr.master.policy import Pool
 from mmgr.master.supervisor import Duties, Supervisor
@@ -75,6 +78,7 @@ class _Start:
         self._overrides = options.overrides(given)
         self._sample_directory = ""
         self._background: Background | None = None
+        self._sockets = HandedSockets()
 
     def run(self) -> int:
         """Do what was asked for and return the exit code. Raises MmgrError."""
@@ -109,6 +113,8 @@ class _Start:
 
     def _serve(self, config: Config) -> int:
         identity = privileges.look_up(config.security.effective_user, config.security.effective_group)
+        notifier = take_notifier(os.environ, os.getpid())
+        self._sockets = take_sockets(os.environ, os.getpid())
         if config.manager.daemon:
             self._background = Background()
             code = self._background.detach()
@@ -120,16 +126,40 @@ class _Start:
                 held.callback(pid_file.close)
                 pid_file.write()
             listeners = [
-                held.enter_context(_listening(spec, config.manager, identity))
+                held.enter_context(self._listening(spec, config.manager, identity))
                 for spec in config.manager.connection_spec
             ]
+            control = Control()
+            held.callback(control.close)
+            control.open(config, identity)
             companions = self._companions(config, identity, held)
             if identity is not None:
                 privileges.become(identity)
             logs.set_up(config.log)  # as whom it will be reopened
-            duties = Duties(self._load_anew, _listen_later, worker.run, reserve.run, self._announce, companions)
+            self._sockets.report(listeners, _rights(config.manager, None))
+            announce, listen_later = self._announce, self._listen_later
+            duties = Duties(
+                self._load_anew, listen_later, worker.run, reserve.run, announce, companions, notifier, control
+            )
             self._config = self._with_samples(config)
             return Supervisor(self._config, listeners, duties).run()
+
+    # ---- sockets
+
+    @contextlib.contextmanager
+    def _listening(
+        self, endpoint: Endpoint, settings: ManagerSettings, identity: privileges.Identity | None
+    ) -> Iterator[Listener]:
+        listener = self._sockets.listener(endpoint, _rights(settings, identity), settings.remove_unix_socket_on_create)
+        try:
+            yield listener
+        finally:
+            listener.close(settings.remove_unix_socket_on_close)
+
+    def _listen_later(self, endpoint: Endpoint, config: Config) -> Listener:
+        """A socket that a reload adds, made by the user that we have become. Raises ListenError, PrivilegeError."""
+        settings = config.manager
+        return self._sockets.listener(endpoint, _rights(settings, None), settings.remove_unix_socket_on_create)
 
     # ---- samples, for a newcomer's first run
 
@@ -190,6 +220,13 @@ def _missing(config: Config) -> Iterator[str]:
             privileges.group_id(config.manager.unix_socket_group)
     except PrivilegeError as error:
         yield f"manager.unix_socket_group: {error}"
+    for key in ("unix_socket_group", "read_only_unix_socket_group"):
+        group = getattr(config.controller, key)
+        try:
+            if group:
+                privileges.group_id(group)
+        except PrivilegeError as error:
+            yield f"controller.{key}: {error}"
     try:
         privileges.look_up(config.security.effective_user, config.security.effective_group)
     except PrivilegeError as error:
@@ -203,28 +240,11 @@ def _log_warning(warning: str) -> None:
     log.warning("configuration-warning text=%s", logs.quoted(warning, 500))
 
 
-def _listen_later(endpoint: Endpoint, config: Config) -> Listener:
-    """A socket that a reload adds, made by the user that we have become. Raises ListenError, PrivilegeError."""
-    settings = config.manager
-    return listen(endpoint, _rights(settings, None), settings.remove_unix_socket_on_create)
-
-
 def _rights(settings: ManagerSettings, identity: privileges.Identity | None) -> SocketRights:
     gid = privileges.group_id(settings.unix_socket_group) if settings.unix_socket_group else -1
     if identity is None:
         return SocketRights(settings.unix_socket_mode, -1, gid)
     return SocketRights(settings.unix_socket_mode, identity.uid, identity.gid if gid == -1 else gid)
-
-
-@contextlib.contextmanager
-def _listening(
-    endpoint: Endpoint, settings: ManagerSettings, identity: privileges.Identity | None
-) -> Iterator[Listener]:
-    listener = listen(endpoint, _rights(settings, identity), settings.remove_unix_socket_on_create)
-    try:
-        yield listener
-    finally:
-        listener.close(settings.remove_unix_socket_on_close)
 
 
 def _complain(text: str) -> None:

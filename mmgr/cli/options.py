@@ -71,6 +71,7 @@ def _add_configuration(group: argparse._ArgumentGroup) -> None:
 
 def _add_process(group: argparse._ArgumentGroup) -> None:
     group.add_argument("-s", "--connection-spec", metavar="SPEC", help="unix:PATH, inet:PORT[@HOST], inet6:PORT[@HOST]")
+    group.add_argument("--control-spec", metavar="SPEC", help="control socket of milter-managerctl; '' for none")
     group.add_argument("--unix-socket-mode", metavar="MODE", help="mode of a unix socket, octal (0660)")
     group.add_argument("--unix-socket-group", "--socket-group-name", metavar="GROUP", help="group of a unix socket")
     group.add_argument("-u", "--user", "--user-name", "--user-id", dest="user", metavar="USER", help="user to run as")
@@ -111,6 +112,7 @@ def overrides(given: argparse.Namespace) -> dict[str, str]:
     """What the command line says, as dotted keys of the configuration. Raises EndpointError for an unusable -s."""
     values = {
         "manager.connection_spec": given.connection_spec,
+        "controller.connection_spec": given.control_spec,
         "manager.unix_socket_mode": given.unix_socket_mode,
         "manager.unix_socket_group": given.unix_socket_group,
         "manager.daemon": given.daemon,

@@ -45,7 +45,7 @@ class Finding:
 
 def check(config: Config) -> list[Finding]:
     """All findings, rule by rule, children in their order."""
-    rules = (_listeners_twice, _loops, _sockets_twice, _late_deadlines, _conditions_not_applied, _pool)
+    rules = (_listeners_twice, _loops, _sockets_twice, _late_deadlines, _conditions_not_applied, _pool, _controller)
     return [finding for rule in rules for finding in rule(config)]
 
 
@@ -62,7 +62,7 @@ def _listeners_twice(config: Config) -> Iterator[Finding]:
 def _loops(config: Config) -> Iterator[Finding]:
     for child in config.children:
         for endpoint in child.connection_spec:
-            if any(_leads_to(endpoint, listener) for listener in config.manager.connection_spec):
+            if any(_leads_to(endpoint, listener) for listener in _own_sockets(config)):
                 key = f"milters.{child.name}.connection_spec"
                 problem = f"{endpoint} is a socket that this manager itself listens on, which makes a loop"
                 yield Finding(key, problem, "name the socket of the milter", True)
@@ -113,6 +113,36 @@ def _pool(config: Config) -> Iterator[Finding]:
         if workers.n_workers and f"workers.{key}" in config.origins:
             problem = f"without effect, as n_workers fixes the pool at {workers.n_workers}"
             yield Finding(f"workers.{key}", problem, "leave one of the two out", False)
+
+
+def _controller(config: Config) -> Iterator[Finding]:
+    """The control sockets: an administrative one is protected by its permissions alone."""
+    settings = config.controller
+    taken = {_as_listener(endpoint) for endpoint in config.manager.connection_spec}
+    for prefix in ("", "read_only_"):
+        endpoint = getattr(settings, f"{prefix}connection_spec")
+        if endpoint is None:
+            continue
+        key = f"controller.{prefix}connection_spec"
+        if _as_listener(endpoint) in taken:
+            yield Finding(key, f"{endpoint} is listed twice", "a socket is listened on once", True)
+        taken.add(_as_listener(endpoint))
+        if endpoint.kind != "unix" and not prefix:
+            problem = f"{endpoint} has no permissions, so that everybody who can connect could stop the daemon"
+            yield Finding(key, problem, "write unix:PATH; read_only_connection_spec may be an inet socket", True)
+        mode, group = getattr(settings, f"{prefix}unix_socket_mode"), getattr(settings, f"{prefix}unix_socket_group")
+        if group and not mode & 0o020:
+            problem = f"mode {mode:04o} does not let the group {group} connect"
+            yield Finding(f"controller.{prefix}unix_socket_mode", problem, "connecting takes the right to write", False)
+        if not prefix and mode & 0o002:
+            problem = f"mode {mode:04o} lets every user of this machine stop the daemon"
+            yield Finding("controller.unix_socket_mode", problem, "0600, or 0660 with a group, keeps them out", False)
+
+
+def _own_sockets(config: Config) -> list[Endpoint]:
+    """All that this manager listens on."""
+    control = (config.controller.connection_spec, config.controller.read_only_connection_spec)
+    return [*config.manager.connection_spec, *(endpoint for endpoint in control if endpoint is not None)]
 
 
 def _leads_to(endpoint: Endpoint, listener: Endpoint) -> bool:

@@ -55,6 +55,15 @@ def load(directory: str | None, overrides: Mapping[str, str] | None = None) -> L
     return LoadResult(reading.finish(directory), tuple(reading.warnings))
 
 
+def glance(directory: str | None) -> Config:
+    """What of the files can be read, without what is wrong; for a command that looks for the daemon's sockets."""
+    reading = _Reading()
+    if directory is not None:
+        reading.directory(directory)
+    reading.move()
+    return reading.config(directory)
+
+
 @dataclass
 class _Reading:
     """What has been read so far. Keys are dotted; children holds where each was first named, in order."""
@@ -212,6 +221,8 @@ class _Reading:
     def config(self, directory: str | None) -> Config:
         """All records, with defaults for what was not set or was refused."""
         sections = {name: record(**self.fields(name, (name,))) for name, record in RECORDS.items() if name != CHILDREN}
+        if "controller.connection_spec" in self.refused:
+            sections["controller"] = replace(sections["controller"], connection_spec=None)
         if "manager.connection_spec" in self.refused:  # its default must not be found in a loop that nobody wrote
             sections["manager"] = replace(sections["manager"], connection_spec=())
         children = (self.child_settings(name) for name in self.children)

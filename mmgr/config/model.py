@@ -101,6 +101,21 @@ class WorkerSettings:
     drain_timeout_s: float = 300.0
 
 
+_CONTROL = Endpoint("unix", path="/run/milter-manager/control.sock")
+
+
+@dataclass(frozen=True)
+class ControllerSettings:
+    """``[controller]``: the control socket of milter-managerctl, and a second one that only tells. None is off."""
+
+    connection_spec: Endpoint | None = _CONTROL
+    unix_socket_mode: int = 0o600
+    unix_socket_group: str = ""
+    read_only_connection_spec: Endpoint | None = None
+    read_only_unix_socket_mode: int = 0o666
+    read_only_unix_socket_group: str = ""
+
+
 @dataclass(frozen=True)
 class ChildSettings:
     """One ``[[child]]`` of ``[milters]``. Timeouts in seconds; connection_spec lists one endpoint or more."""
@@ -148,6 +163,7 @@ class Config:
     log: LogSettings = LogSettings()
     manager: ManagerSettings = ManagerSettings()
     workers: WorkerSettings = WorkerSettings()
+    controller: ControllerSettings = ControllerSettings()
     children: tuple[ChildSettings, ...] = ()
     origins: Mapping[str, Origin] = field(default_factory=dict)
     directory: str | None = None

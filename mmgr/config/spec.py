@@ -16,6 +16,7 @@ from configobj import ConfigObj
 
 from mmgr.config.model import (
     ChildSettings,
+    ControllerSettings,
     LogSettings,
     ManagerSettings,
     PackageSettings,
@@ -32,6 +33,7 @@ RECORDS: dict[str, type[Any]] = {
     "log": LogSettings,
     "manager": ManagerSettings,
     "workers": WorkerSettings,
+    "controller": ControllerSettings,
     CHILDREN: ChildSettings,
 }
 """The record of ``model`` that the values of a section go into."""

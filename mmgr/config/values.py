@@ -196,6 +196,12 @@ def endpoints(value: Raw) -> tuple[Endpoint, ...]:
     return found
 
 
+def endpoint(value: Raw) -> Endpoint | None:
+    """One socket address; empty text is none at all."""
+    one = text(_single(value))
+    return _endpoint(one) if one else None
+
+
 def pairs(value: Raw) -> tuple[str, ...]:
     """``KEY=VALUE`` items; a quoted text of several, as milter manager 2 had it, counts as its parts."""
     found = tuple(part.strip() for item in _items(value) for part in item.split(","))
@@ -261,6 +267,7 @@ CHECKS: dict[str, Callable[..., Any]] = {
         dispatch,
         overload,
         endpoints,
+        endpoint,
         pairs,
         conditions,
     )

@@ -48,6 +48,8 @@ def _written(setting: Setting, value: Any) -> str:
         return ", ".join(quoted(str(item)) for item in value) or '""'
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if setting.kind == "endpoint":
+        return quoted("" if value is None else str(value))
     if isinstance(value, Enum):
         return str(value.value)
     if setting.kind == "mode":

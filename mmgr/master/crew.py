@@ -12,13 +12,14 @@ import os
 import random
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from mmgr.assignment import Assignment, WorkerEntry
 from mmgr.config.model import Config
 from mmgr.log import RateLimit, quoted
 from mmgr.master import policy, spawn
 from mmgr.master.listeners import Listener
+from mmgr.master.overrides import Overrides
 from mmgr.master.slots import Reason, Slot
 from mmgr.master.stacks import StackPipe
 from mmgr.master.vitals import Vitals
@@ -37,12 +38,14 @@ _SERVING = (WorkerState.IDLE, WorkerState.BUSY)
 
 @dataclass(frozen=True)
 class Blueprint:
-    """What workers of one generation are made of."""
+    """What workers of one generation are made of. config is what counts: base, as the files have it, with overrides."""
 
     generation: int
     config: Config
     listeners: tuple[Listener, ...]
     pool: policy.Pool
+    base: Config
+    overrides: Overrides = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,9 @@ BACKLOG = 1024
 
 SOMAXCONN = "/proc/sys/net/core/somaxconn"
 
+UNUSED_HINT = "who connects there is not served: name it in connection_spec, or not in the .socket unit"
+"""For a socket that was handed over to us and that no connection_spec names."""
+
 LOCK_PATIENCE_S = 5.0
 PROBE_TIMEOUT_S = 2.0
 
@@ -50,21 +53,27 @@ class Listener:
     """A socket that listens.
 
     inode is (device, inode) of a unix socket's file, to unlink ours and no other's. directory_fd stays open for that:
-    the path to it may be closed to the user that we become.
+    the path to it may be closed to the user that we become. One that was handed over to us (``activation``) is neither
+    shut down nor closed nor unlinked here: who gave it listens on.
     """
 
     endpoint: Endpoint
     socket: socket.socket
     inode: tuple[int, int] | None = None
     directory_fd: int = -1
+    is_handed_over: bool = False
 
     def stop(self) -> None:
         """Refuse further connections at once, in every process that shares the socket."""
+        if self.is_handed_over:
+            return
         with contextlib.suppress(OSError):  # a TCP listener without a peer says ENOTCONN on some kernels
             self.socket.shutdown(socket.SHUT_RDWR)
 
     def close(self, removes_file: bool) -> None:
         """Close, and remove a unix socket's file if it is still the one that was made here."""
+        if self.is_handed_over:
+            return
         self.socket.close()
         if self.directory_fd == -1:
             return

@@ -3,6 +3,9 @@
 Everything new is made first: files read and checked, new sockets bound, the log opened. Then new workers start; those
 of the old generation serve on until enough of the new ones do. If these never come up, the old one is taken back. One
 reload at a time: a further one waits until this one is through, so that quick ones can't pile up generations.
+
+A change of how a child is treated takes the same way, but reads no file: what people say in an emergency must not
+depend on what somebody else has half written.
 """
 
 from __future__ import annotations
@@ -10,15 +13,19 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import takewhile
 
 from mmgr import log as logs
 from mmgr.config.model import Config
 from mmgr.endpoint import Endpoint
-from mmgr.errors import ConfigErrors, MmgrError
+from mmgr.errors import ConfigErrors, ControlError, MmgrError
 from mmgr.log import quoted
+from mmgr.master.control import Control, Preparation
 from mmgr.master.crew import Blueprint, Crew
-from mmgr.master.listeners import Listener
+from mmgr.master.listeners import UNUSED_HINT, Listener
+from mmgr.master.overrides import Change, Overrides, changed, overridden
+from mmgr.master.results import OnResult, ReloadResult
 from mmgr.master.sizing import pool_of
 
 log = logging.getLogger(__name__)
@@ -29,6 +36,9 @@ PATIENCE_S = 90.0
 DRAINING_MAX = 900
 """With more workers of old generations than this a reload waits until some have ended."""
 
+WAITING_MAX = 100
+"""So many may wait for a reload to be through; further ones are refused."""
+
 _ONLY_AT_START = {
     "manager": ("unix_socket_mode", "unix_socket_group", "pid_file", "daemon"),
     "security": ("effective_user", "effective_group"),
@@ -36,15 +46,11 @@ _ONLY_AT_START = {
 
 
 @dataclass(frozen=True)
-class ReloadResult:
-    """What came of a reload: the generation that is in force now, and what was wrong with the new one."""
+class _Order:
+    """Somebody wants a new generation: of what the files say now, or with one change of what is in force."""
 
-    is_done: bool
-    generation: int
-    errors: tuple[str, ...] = ()
-
-
-OnResult = Callable[[ReloadResult], None]
+    on_result: OnResult
+    change: Change | None = None
 
 
 @dataclass
@@ -55,19 +61,23 @@ class _Running:
     since: float
     added: Sequence[Listener]
     removed: Sequence[Listener]
+    control: Preparation
     callers: list[OnResult] = field(default_factory=list)
 
 
 class Reloader:
     """Of one instance. load reads the configuration or raises ConfigErrors, listen binds or raises ListenError."""
 
-    def __init__(self, crew: Crew, load: Callable[[], Config], listen: Callable[[Endpoint, Config], Listener]) -> None:
+    def __init__(
+        self, crew: Crew, load: Callable[[], Config], listen: Callable[[Endpoint, Config], Listener], control: Control
+    ) -> None:
         self._crew = crew
+        self._control = control
         self._load = load
         self._listen = listen
         self._last_generation = crew.blueprint.generation
         self._running: _Running | None = None
-        self._waiting: list[OnResult] = []
+        self._waiting: list[_Order] = []
         self.last_result: ReloadResult | None = None
 
     @property
@@ -75,9 +85,12 @@ class Reloader:
         """Is a reload on its way or waiting?"""
         return self._running is not None or bool(self._waiting)
 
-    def request(self, on_result: OnResult, now: float) -> None:
-        """Reload as soon as the one before is through. on_result is called once, at once or from a later round."""
-        self._waiting.append(on_result)
+    def request(self, on_result: OnResult, now: float, change: Change | None = None) -> None:
+        """Reload, or change, once the one before is through. on_result is called once, now or in a later round."""
+        if len(self._waiting) >= WAITING_MAX:
+            on_result(self._refusal(f"{WAITING_MAX} others wait for the reload that runs"))
+            return
+        self._waiting.append(_Order(on_result, change))
         self.act(now)
 
     def act(self, now: float) -> None:
@@ -87,41 +100,81 @@ class Reloader:
         elif self._running is not None and now - self._running.since > PATIENCE_S:
             self._take_back(self._running)
         if self._running is None and self._waiting and self._crew.draining() <= DRAINING_MAX:
-            callers, self._waiting = self._waiting, []
-            self._begin(callers, now)
+            is_reading = self._waiting[0].change is None
+            orders = list(takewhile(lambda order: (order.change is None) == is_reading, self._waiting))
+            del self._waiting[: len(orders)]
+            if is_reading:
+                self._reload([order.on_result for order in orders], now)
+            else:
+                self._change(orders, now)
 
     def abandon(self) -> None:
         """The daemon stops: nobody waits for a result any more."""
         running, self._running = self._running, None
-        callers, self._waiting = self._waiting + (running.callers if running else []), []
-        self._tell(callers, ReloadResult(False, self._crew.blueprint.generation, ("the daemon is stopping",)))
+        callers = [order.on_result for order in self._waiting] + (running.callers if running else [])
+        self._waiting = []
+        self._tell(callers, self._refusal("the daemon is stopping"))
         if running is not None:
             self._close(running.removed)
+            self._control.abandon(running.control)
 
     # ---- steps
 
-    def _begin(self, callers: list[OnResult], now: float) -> None:
-        old, added = self._crew.blueprint, list[Listener]()
+    def _reload(self, callers: list[OnResult], now: float) -> None:
+        """Read the files and go by what they say, and by the overrides that there are."""
         try:
-            config = self._load()
-            listeners = self._listeners(old, config, added)
-            logs.set_up(config.log)
-        except (MmgrError, OSError) as error:
-            self._close(added)
+            base = self._load()
+        except MmgrError as error:
             self._refuse(callers, error)
             return
         gc.collect()  # what reading left behind would be kept for ever by the next fork
+        self._begin(callers, base, self._crew.blueprint.overrides, now)
+
+    def _change(self, orders: list[_Order], now: float) -> None:
+        """Go by what is in force, with these changes; one that is refused does not spoil the others."""
+        old = self._crew.blueprint
+        overrides, callers = old.overrides, list[OnResult]()
+        for order in orders:
+            assert order.change is not None
+            try:
+                overrides = changed(overrides, order.change, old.base)
+            except ControlError as error:
+                order.on_result(self._refusal(str(error)))
+            else:
+                callers.append(order.on_result)
+        if overrides != old.overrides:
+            self._begin(callers, old.base, overrides, now)
+        else:
+            for on_result in callers:
+                on_result(ReloadResult(True, old.generation))
+
+    def _begin(self, callers: list[OnResult], base: Config, overrides: Overrides, now: float) -> None:
+        old, added, control = self._crew.blueprint, list[Listener](), Preparation()
+        config = overridden(base, overrides)
+        try:
+            listeners = self._listeners(old, config, added)
+            control = self._control.prepare(config)
+            logs.set_up(config.log)
+        except (MmgrError, OSError) as error:
+            self._close(added)
+            self._control.abandon(control)
+            self._refuse(callers, error)
+            return
         for key in _changed(old.config, config):
             log.warning("reload-needs-restart key=%s action=%s", key, quoted("the old value stays until then"))
         self._last_generation += 1
-        pool = pool_of(config, self._last_generation)
+        pool = replace(old.pool, generation=self._last_generation)  # a change of a child is none of the pool
+        if base is not old.base:
+            pool = pool_of(config, self._last_generation)
         removed = [listener for listener in old.listeners if listener not in listeners]
         self._crew.scoreboard.tallies.names.extend(child.name for child in config.children)
-        self._crew.adopt(Blueprint(self._last_generation, config, tuple(listeners), pool))
-        self._running = _Running(old, now, added, removed, callers)
+        self._crew.adopt(Blueprint(self._last_generation, config, tuple(listeners), pool, base, overrides))
+        self._running = _Running(old, now, added, removed, control, callers)
         for listener in added:
             log.info("listener-added spec=%s", listener.endpoint)
-        log.info("reloaded generation=%d children=%d", self._last_generation, len(config.enabled_children))
+        words = ",".join(f"{name}:{override.value}" for name, override in sorted(overrides.items())) or "-"
+        children = len(config.enabled_children)
+        log.info("reloaded generation=%d children=%d overrides=%s", self._last_generation, children, words)
 
     def _listeners(self, old: Blueprint, config: Config, added: list[Listener]) -> list[Listener]:
         """The listeners of the new configuration: those that are there already are kept as they are."""
@@ -148,7 +201,10 @@ class Reloader:
         self._running = None
         for listener in running.removed:
             log.info("listener-removed spec=%s", listener.endpoint)
+            if listener.is_handed_over:
+                log.warning("socket-unused spec=%s name=- hint=%s", listener.endpoint, quoted(UNUSED_HINT))
         self._close(running.removed)
+        self._control.commit(running.control)
         self._tell(running.callers, ReloadResult(True, self._crew.blueprint.generation))
 
     def _take_back(self, running: _Running) -> None:
@@ -156,6 +212,7 @@ class Reloader:
         failed = self._crew.blueprint.generation
         self._crew.adopt(running.old)
         self._close(running.added)
+        self._control.abandon(running.control)
         reason = f"no worker came up within {PATIENCE_S:g} s; {self._crew.last_death or 'none died'}"
         try:
             logs.set_up(running.old.config.log)
@@ -165,6 +222,9 @@ class Reloader:
             "reload-taken-back generation=%d failed=%d error=%s", running.old.generation, failed, quoted(reason, 500)
         )
         self._tell(running.callers, ReloadResult(False, running.old.generation, (reason,)))
+
+    def _refusal(self, reason: str) -> ReloadResult:
+        return ReloadResult(False, self._crew.blueprint.generation, (reason,))
 
     def _close(self, listeners: Sequence[Listener]) -> None:
         for listener in listeners:

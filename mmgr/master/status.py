@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from mmgr.config.model import ChildSettings
 from mmgr.master.crew import Crew
 from mmgr.master.reloading import Reloader
 from mmgr.master.slots import Slot
 from mmgr.protocol.constants import STAGE_NAMES
 from mmgr.scoreboard import Record, WorkerState
-from mmgr.tally import OVERLOAD
+from mmgr.tally import MANAGER, OTHERS, OVERLOAD
 
 UNANSWERED_S = 30.0
 """A connection whose negotiation is not answered by then is unanswered; an MTA waits no longer."""
@@ -28,6 +29,8 @@ def snapshot(crew: Crew, reloader: Reloader, backlog: int, now: float) -> dict[s
         "is_stopping": crew.is_stopping,
         "is_reloading": reloader.is_running,
         "last_reload": vars(reloader.last_result) if reloader.last_result else None,
+        "overrides": {name: override.value for name, override in blueprint.overrides.items()},
+        "milters": [{"milter": child.name, "state": _state(child)} for child in blueprint.config.children],
         "listeners": [str(listener.endpoint) for listener in blueprint.listeners],
         "backlog": backlog,
         "pool": {
@@ -70,3 +73,46 @@ def _worker(crew: Crew, slot: Slot, record: Record, now: float) -> dict[str, Any
         "is_hung": bool(slot.suspected_at),
         "is_unanswered": is_waiting and now - record.accepted > UNANSWERED_S,
     }
+
+
+def milters(crew: Crew) -> list[dict[str, Any]]:
+    """Each child in its order, with what it answered at each stage so far; the one without a name is what MTAs got.
+
+    Children that have left the configuration have a state "absent" as long as anything is known of them.
+    """
+    blueprint, totals = crew.blueprint, crew.scoreboard.totals()
+    stages: dict[str, dict[str, dict[str, Any]]] = {MANAGER: {}}
+    for (name, stage, verdict), total in totals.items():
+        stages.setdefault(name, {}).setdefault(stage, {})[verdict] = {
+            "count": total.count,
+            "seconds": total.seconds,
+            "buckets": total.buckets,
+        }
+    configured = {child.name: child for child in blueprint.config.children}
+    names = [*configured, *(name for name in {**blueprint.overrides, **stages} if name not in configured)]
+    return [
+        {
+            **_milter(name, configured.get(name)),
+            "override": blueprint.overrides[name].value if name in blueprint.overrides else "",
+            "stages": stages.get(name, {}),
+        }
+        for name in names
+    ]
+
+
+def _milter(name: str, child: ChildSettings | None) -> dict[str, Any]:
+    if child is None:
+        return {"milter": name, "state": "" if name in (MANAGER, OVERLOAD, OTHERS) else "absent"}
+    return {
+        "milter": name,
+        "state": _state(child),
+        "description": child.description,
+        "connection_spec": [str(endpoint) for endpoint in child.connection_spec],
+        "fallback_status": child.fallback_status.value,
+    }
+
+
+def _state(child: ChildSettings) -> str:
+    if not child.enabled:
+        return "disabled"
+    return "evaluated" if child.evaluation_mode else "enabled"

@@ -1,8 +1,8 @@
 """The master's loop: wait, look at signals and the dead, let crew and reload do what is due, repeat.
 
 Single-threaded and boring. It never reads mail, resolves names or talks to a child. What has a descriptor of its own,
-such as a control socket, joins the loop by ``register`` and finds here what it may ask for: ``request_reload``,
-``snapshot``, ``adjust`` and ``stop``.
+such as the control sockets, joins the loop by ``register`` and finds here what it may ask for: ``request_reload``,
+``request_change``, ``snapshot``, ``milters``, ``adjust`` and ``stop``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import select
 import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from setproctitle import setproctitle
@@ -25,10 +25,15 @@ from mmgr.endpoint import Endpoint
 from mmgr.log import quoted
 from mmgr.master import spawn, status
 from mmgr.master.companions import Companion, Companions
+from mmgr.master.control import Control
 from mmgr.master.crew import Blueprint, Crew, Entries
 from mmgr.master.listeners import Listener, effective_backlog
+from mmgr.master.notify import Notifier
+from mmgr.master.overrides import Change
 from mmgr.master.policy import Pool
-from mmgr.master.reloading import OnResult, Reloader, ReloadResult
+from mmgr.master.reloading import Reloader
+from mmgr.master.reporting import Reporter
+from mmgr.master.results import OnResult, ReloadResult
 from mmgr.master.sizing import pool_of
 from mmgr.scoreboard import WorkerState
 from mmgr.wakeup import NUDGE, WakeUp
@@ -39,7 +44,7 @@ TICK_S = 1.0
 """The loop looks around at least this often."""
 
 PAUSE_S = 0.005
-"""What workers alone woke the loop for is done at most so often: a busy pool must not keep the master busy."""
+"""What no signal woke the loop for is done at most so often: neither a busy pool nor those who ask keep it busy."""
 
 FAST_END_S = 2.0
 """INT and QUIT give the workers this long."""
@@ -60,7 +65,8 @@ class Duties:
 
     load reads the configuration anew or raises ConfigErrors; listen binds a further socket or raises ListenError.
     worker and reserve are lives in the forked child. on_serving is called once, when the first worker serves, with the
-    pool and how many connections may wait.
+    pool and how many connections may wait. notifier leads to the service manager, control has the
+    control sockets.
     """
 
     load: Callable[[], Config]
@@ -69,6 +75,8 @@ class Duties:
     reserve: WorkerEntry
     on_serving: Callable[[Pool, int], None]
     companions: Sequence[Companion] = ()
+    notifier: Notifier = field(default_factory=Notifier)
+    control: Control = field(default_factory=Control)
 
 
 class Supervisor:
@@ -81,8 +89,9 @@ class Supervisor:
         self._registered: dict[int, OnReady] = {}
         self._life_read, self._life_write = os.pipe2(os.O_CLOEXEC)
         entries = Entries(duties.worker, duties.reserve, self._let_go, self._wakeup.nudge)
-        self._crew = Crew(Blueprint(1, config, tuple(listeners), pool_of(config, 1)), entries, self._life_read)
-        self._reloader = Reloader(self._crew, duties.load, duties.listen)
+        self._crew = Crew(Blueprint(1, config, tuple(listeners), pool_of(config, 1), config), entries, self._life_read)
+        self._reloader = Reloader(self._crew, duties.load, duties.listen, duties.control)
+        self._reporter = Reporter(duties.notifier, self._crew, self._reloader)
         self._companions = Companions(duties.companions, self._begin_companion)
         self._more = 0
         self._is_announced = False
@@ -96,6 +105,7 @@ class Supervisor:
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)
         self._poll.register(self._wakeup, select.POLLIN)
         self._check_backlog()
+        self._duties.control.attach(self)
         numbers: list[int] = []
         while True:
             for number in numbers:
@@ -106,9 +116,12 @@ class Supervisor:
             self._crew.act(now)
             self._companions.act(self._crew.is_stopping, now)
             self._show()
+            self._reporter.act(now)
+            self._duties.control.act()
             if self._crew.is_stopping and not self._crew.alive and not self._companions.is_any_alive:
                 break
-            numbers = self._wait(self._crew.next_due(time.monotonic(), TICK_S), now)
+            numbers = self._wait(self._crew.next_due(time.monotonic(), min(TICK_S, self._reporter.tick_s)), now)
+        self._duties.control.close()
         log.info("stopped pid=%d", os.getpid())
         return 0
 
@@ -119,7 +132,7 @@ class Supervisor:
             if on_ready is not None:
                 on_ready(events)
         numbers = self._wakeup.take()
-        if numbers == [NUDGE]:
+        if numbers in ([], [NUDGE]):
             time.sleep(max(0.0, since + PAUSE_S - time.monotonic()))
         return numbers
 
@@ -143,16 +156,29 @@ class Supervisor:
         if self._crew.is_stopping:
             on_result(ReloadResult(False, self._crew.blueprint.generation, ("the daemon is stopping",)))
         else:
+            self._reporter.reloading()
             self._reloader.request(lambda result: self._reloaded(result, on_result), time.monotonic())
 
     def _reloaded(self, result: ReloadResult, on_result: OnResult) -> None:
+        self._reporter.reloaded()
         if result.is_done:
             self._more = 0
         on_result(result)
 
+    def request_change(self, change: Change, on_result: OnResult) -> None:
+        """Treat a child in another way than configured, or as configured again; on_result as with a reload."""
+        if self._crew.is_stopping:
+            on_result(ReloadResult(False, self._crew.blueprint.generation, ("the daemon is stopping",)))
+        else:
+            self._reloader.request(on_result, time.monotonic(), change)
+
     def snapshot(self) -> dict[str, Any]:
         """The state of the instance as plain values, see ``mmgr.master.status``."""
         return status.snapshot(self._crew, self._reloader, self._backlog, time.monotonic())
+
+    def milters(self) -> list[dict[str, Any]]:
+        """What is known of each child, see ``mmgr.master.status``."""
+        return status.milters(self._crew)
 
     def adjust(self, by: int) -> int:
         """TTIN and TTOU: so many workers more or fewer until the next reload; how many more it is now in all."""
@@ -176,7 +202,9 @@ class Supervisor:
         if not crew.is_stopping:
             log.info("stopping pid=%d drain_timeout_s=%g", os.getpid(), crew.pool.drain_timeout_s)
             crew.is_stopping = True
+            self._reporter.stopping(time.monotonic())
             self._reloader.abandon()
+            self._duties.control.stop()
             for listener in crew.blueprint.listeners:
                 listener.stop()
                 listener.close(crew.blueprint.config.manager.remove_unix_socket_on_close)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from mmgr.connecting import connect
 from mmgr.endpoint import Endpoint
 from mmgr.errors import PeerClosed, PeerTimeout
 from mmgr.peers.macros import MacroTable
@@ -53,7 +54,7 @@ from mmgr.protocol.replies import (
     Verdict,
     decode_reply,
 )
-from mmgr.stream import FrameStream, connect
+from mmgr.stream import FrameStream
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ PURE = (
     "mmgr.protocol",
     "mmgr.conditions",
     "mmgr.config.checks",
+    "mmgr.master.health",
     "mmgr.master.policy",
     "workers.message",
     "workers.negotiation",

@@ -18,8 +18,10 @@ ROW = re.compile(r"^\|\s*`([^`]+)`\s*\|", re.MULTILINE)
 
 
 def log_calls(source: Source) -> Iterator[ast.Call]:
-    """All calls of the module's logger, which is named ``log``, at info and above."""
+    """All calls of the module's logger, which is named ``log``, at info and above, and those of ``quick_info``."""
     for node in ast.walk(source.tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "quick_info":
+            yield node
         if (
             isinstance(node, ast.Call)
             and isinstance(node.func, ast.Attribute)

@@ -70,7 +70,7 @@ from mmgr.protocol.replies import (
 from mmgr.stream import FrameStream
 from tests.integration.rig import PATIENCE, POSTFIX
 from tests.support.reference_model import Result, SequentialMta
-from workers.session import Session
+from workers.session import serve
 from workers.surroundings import Memory
 from workers.title import Title
 
@@ -403,7 +403,7 @@ class Stage:
         ours, theirs = socket.socketpair()
         stream = FrameStream(theirs, COMMAND_LENGTH_MAX)
         report = Title(1, lambda text: None)
-        serving = threading.Thread(target=Session(stream, config, "1.1", remembered, report).run, daemon=True)
+        serving = threading.Thread(target=serve, args=(stream, config, "1.1", remembered, report), daemon=True)
         serving.start()
         with MtaPeer(FrameStream(ours, REPLY_LENGTH_MAX), offered, PATIENCE, POSTFIX) as peer:
             yield peer

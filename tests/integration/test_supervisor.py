@@ -20,12 +20,14 @@ from typing import Any, Callable
 import pytest
 
 from mmgr.assignment import Assignment
-from mmgr.config.model import Config, LogSettings, ManagerSettings, WorkerSettings
+from mmgr.config.model import ChildSettings, Config, LogSettings, ManagerSettings, WorkerSettings
 from mmgr.endpoint import Endpoint
 from mmgr.errors import ConfigError, ConfigErrors
 from mmgr.master.listeners import SocketRights, listen
+from mmgr.master.overrides import Change, Override
 from mmgr.master.supervisor import Duties, Supervisor
 from mmgr.scoreboard import WorkerState
+from mmgr.tally import stage_index, verdict_index
 from tests.support.processes import LabDirectory, wait_for
 
 DIES = "dies"
@@ -40,6 +42,7 @@ def idle(assignment: Assignment) -> None:
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     assignment.scoreboard.set_state(assignment.slot, WorkerState.IDLE)
     assignment.scoreboard.beat(assignment.slot, 0.0, 1e12)
+    assignment.scoreboard.add(assignment.slot, [(0, stage_index("mail"), verdict_index("reject"), 0.002)])
     assignment.tell_master()
     select.select([assignment.life_fd], [], [])
 
@@ -112,6 +115,12 @@ def serve(config: Config, control: socket.socket) -> int:
         elif what == "reload":
             modes[:] = [mode]
             supervisor.request_reload(lambda result: say(vars(result)))
+        elif what == "milters":
+            say(supervisor.milters())
+        elif what == "change":
+            name, _, word = mode.partition(" ")
+            change = Change(name, Override(word) if word else None)
+            supervisor.request_change(change, lambda result: say(vars(result)))
         elif what == "adjust":
             say(supervisor.adjust(int(mode)))
         else:
@@ -127,12 +136,13 @@ def serve(config: Config, control: socket.socket) -> int:
 def make(lab: LabDirectory) -> Iterator[Callable[..., Subject]]:
     made: list[Subject] = []
 
-    def new(**workers: object) -> Subject:
+    def new(child: str = "", **workers: object) -> Subject:
         path = str(lab.subdirectory("supervisor") / "mm.sock")
         config = Config(
             log=LogSettings(use_syslog=False),
             manager=ManagerSettings(connection_spec=(Endpoint("unix", path=path),)),
             workers=WorkerSettings(**workers),  # type: ignore[arg-type]
+            children=(ChildSettings(child, ()),) if child else (),
         )
         made.append(Subject(config))
         return made[-1]
@@ -199,6 +209,54 @@ def test_the_status_says_why_no_worker_comes_up(make: Callable[..., Subject], mo
     status = make(n_workers=2).wait_for(lambda status: len(status["waiting_slots"]) == 2, "two waits")
     assert "exit 9" in status["last_death"]
     assert status["is_saturated"]
+
+
+def test_what_workers_counted_is_told_by_milter_stage_and_verdict(make: Callable[..., Subject]) -> None:
+    subject = make(n_workers=2)
+    subject.wait_for(is_idle(2), "two workers")
+    (found,) = [one for one in subject.ask("milters") if one["milter"] == ""]
+    cell = found["stages"]["mail"]["reject"]
+    assert (cell["count"], cell["seconds"], sum(cell["buckets"])) == (2, 0.004, 2)
+
+
+def test_a_change_makes_a_generation_and_keeps_the_pool(make: Callable[..., Subject]) -> None:
+    subject = make(n_workers=2, child="a")
+    subject.wait_for(is_idle(2), "two workers")
+    assert subject.ask("adjust 1") == 1
+    assert subject.ask("change a disable") == {"is_done": True, "generation": 2, "errors": []}
+    status = subject.wait_for(is_idle(3), "three workers still")
+    assert (status["overrides"], status["milters"]) == ({"a": "disable"}, [{"milter": "a", "state": "disabled"}])
+
+
+def test_a_change_that_changes_nothing_makes_no_generation(make: Callable[..., Subject]) -> None:
+    subject = make(n_workers=2, child="a")
+    subject.wait_for(is_idle(2), "two workers")
+    assert subject.ask("change a") == {"is_done": True, "generation": 1, "errors": []}
+
+
+def test_a_change_whose_generation_does_not_come_up_is_taken_back(
+    make: Callable[..., Subject], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmgr.master.reloading.PATIENCE_S", 1.0)
+    live = idle
+
+    def first_alone(assignment: Assignment) -> None:
+        return live(assignment) if assignment.generation == 1 else os._exit(9)
+
+    monkeypatch.setattr(sys.modules[__name__], "idle", first_alone)
+    subject = make(n_workers=2, child="a")
+    subject.wait_for(is_idle(2), "two workers")
+    assert subject.ask("change a disable")["is_done"] is False
+    assert subject.wait_for(is_idle(2), "two workers still")["overrides"] == {}
+
+
+def test_too_many_that_wait_for_a_reload_are_refused(
+    make: Callable[..., Subject], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmgr.master.reloading.WAITING_MAX", 0)
+    subject = make(n_workers=2)
+    subject.wait_for(is_idle(2), "two workers")
+    assert subject.ask("reload")["errors"] == ["0 others wait for the reload that runs"]
 
 
 def test_one_worker_more(make: Callable[..., Subject]) -> None:

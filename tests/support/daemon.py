@@ -45,6 +45,9 @@ class Manager:
     extra_args    further arguments of the command
     spec          where it listens; ``unix:DIRECTORY/mm.sock`` when not given
 
+    Before the start may be set: ``launcher`` (a command in front of the daemon's own), ``environment`` (further
+    variables) and ``inherited`` (descriptors that the command is given).
+
     with Manager(lab.subdirectory("mm"), {"opendkim": "unix:/run/opendkim.sock"}) as manager:
         ... talk milter to manager.spec ...
     """
@@ -64,10 +67,14 @@ class Manager:
     ) -> None:
         self.directory = directory
         self.spec = spec or f"unix:{directory}/mm.sock"
+        self.control_path = directory / "ctl.sock"
         self.config_directory = directory / "config"
         self.stderr = LogFile(directory / "stderr")
         self.n_workers = n_workers
         self.extra_args = list(extra_args)
+        self.launcher: list[str] = []
+        self.environment: dict[str, str] = {}
+        self.inherited: list[int] = []
         self.process: subprocess.Popen[bytes] | None = None
         self.config_directory.mkdir(exist_ok=True)
         self.write_config(children or {}, sections, extra_config)
@@ -81,6 +88,7 @@ class Manager:
         merged = {
             "manager": {"connection_spec": self.spec, "unix_socket_mode": "0666"},
             "log": {"use_syslog": "no"},
+            "controller": {"connection_spec": f"unix:{self.control_path}"},
         }
         for section, keys in (sections or {}).items():
             merged.setdefault(section, {}).update(keys)
@@ -98,7 +106,7 @@ class Manager:
         """The command line of the daemon."""
         user = ["-u", "nobody"] if os.geteuid() == 0 else []
         options = ["-c", str(self.config_directory), "--no-daemon", *user, "--n-workers", str(self.n_workers)]
-        return [sys.executable, "-m", "mmgr.cli.manager", *options, *self.extra_args]
+        return [*self.launcher, sys.executable, "-m", "mmgr.cli.manager", *options, *self.extra_args]
 
     # Life
 
@@ -134,7 +142,8 @@ class Manager:
                 stdout=stderr,
                 stderr=stderr,
                 cwd=CHECKOUT,
-                env={**os.environ, "PYTHONPATH": search_path},
+                env={**os.environ, "PYTHONPATH": search_path, **self.environment},
+                pass_fds=self.inherited,
                 start_new_session=True,
             )
 

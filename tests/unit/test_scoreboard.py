@@ -106,7 +106,7 @@ def test_a_slot_that_is_taken_starts_with_its_owner_and_without_sessions() -> No
 
 def test_accepted_and_negotiated_are_of_the_slot_alone() -> None:
     board = Scoreboard(2)
-    board.set_accepted(0, 7.0)
+    board.begin_session(0, 7.0, 7.0)
     board.set_negotiated(0, 8.0)
     assert [(one.accepted, one.negotiated) for one in map(board.record, (0, 1))] == [(7.0, 8.0), (0.0, 0.0)]
 
@@ -141,9 +141,20 @@ def test_the_parts_of_a_slot_do_not_overlap() -> None:
     board.begin(1, 9, 3.0)
     board.set_pid(1, 2**31 - 1)
     board.set_sessions(1, 2**64 - 1)
+    board.begin_session(1, 6.0, 6.5)
     board.beat(1, 4.0, 1.0)
-    board.set_accepted(1, 6.0)
     board.set_negotiated(1, 7.0)
     board.set_stage(1, 255)
     assert board.record(1) == (2**64 - 1, 0, 4.0, 5.0, 6.0, 7.0, 3.0, 2**31 - 1, 9)
-    assert (board.state(1), board.state(0), board.stage(0)) == (WorkerState.STARTING, WorkerState.FREE, 0)
+    assert (board.state(1), board.state(0), board.stage(0)) == (WorkerState.BUSY, WorkerState.FREE, 0)
+
+
+def test_a_session_that_ends_leaves_an_idle_slot_that_counts_it() -> None:
+    board = Scoreboard(2)
+    board.begin(1, 9, 3.0)
+    board.begin_session(1, 6.0, 6.5)
+    board.set_stage(1, 255)
+    board.end_session(1, 17, 8.0, 9.0)
+    record = board.record(1)
+    assert (record.sessions, record.beat, record.due, record.accepted) == (17, 8.0, 9.0, 6.0)
+    assert (board.state(1), board.stage(1)) == (WorkerState.IDLE, 0)

@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from mmgr.connecting import connect
 from mmgr.endpoint import Endpoint
 from mmgr.errors import PeerClosed, PeerTimeout, PeerTruncated
 from mmgr.protocol.errors import RemoteProtocolError
 from mmgr.protocol.framing import encode_frame
-from mmgr.stream import FRAMES_PER_WRITE, FrameStream, connect
+from mmgr.stream import FRAMES_PER_WRITE, FrameStream
 
 LIMIT = 1 << 20
 ABORT = encode_frame(ord("A"))

@@ -19,6 +19,7 @@ def given(*arguments: str) -> argparse.Namespace:
 OVERRIDES: dict[str, dict[str, str]] = {
     "-s unix:/run/m.sock": {"manager.connection_spec": "unix:/run/m.sock"},
     "--connection-spec inet:10025@[127.0.0.1]": {"manager.connection_spec": "inet:10025@[127.0.0.1]"},
+    "--control-spec unix:/run/c.sock": {"controller.connection_spec": "unix:/run/c.sock"},
     "--unix-socket-mode 0600": {"manager.unix_socket_mode": "0600"},
     "--unix-socket-group postfix": {"manager.unix_socket_group": "postfix"},
     "--socket-group-name postfix": {"manager.unix_socket_group": "postfix"},

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from mmgr.config.checks import Finding, check
-from mmgr.config.model import ChildSettings, Config, ManagerSettings, Origin, WorkerSettings
+from mmgr.config.model import ChildSettings, Config, ControllerSettings, ManagerSettings, Origin, WorkerSettings
 from mmgr.endpoint import parse_endpoint
 
 
@@ -155,3 +157,51 @@ def test_limits_beside_a_fixed_number_are_a_warning() -> None:
     assert pool(n_workers=7, max_workers=40) == [
         (False, "workers.max_workers", "without effect, as n_workers fixes the pool at 7")
     ]
+
+
+# ---- control sockets
+
+
+def control(spec: str = "unix:/c", listeners: str = "unix:/m", **settings: object) -> list[tuple[bool, str, str]]:
+    """Findings about a control socket; sockets in settings are text."""
+    records = {key: parse_endpoint(str(value)) if key.endswith("spec") else value for key, value in settings.items()}
+    controller = ControllerSettings(connection_spec=parse_endpoint(spec), **records)  # type: ignore[arg-type]
+    return said(check(dataclasses.replace(config(listeners), controller=controller)))
+
+
+def test_a_private_control_socket_beside_a_public_one_for_reading_is_good() -> None:
+    assert control(read_only_connection_spec="inet:10027") == []
+
+
+def test_a_control_socket_without_permissions_is_an_error() -> None:
+    problem = "inet:10026@127.0.0.1 has no permissions, so that everybody who can connect could stop the daemon"
+    assert control("inet:10026@127.0.0.1") == [(True, "controller.connection_spec", problem)]
+
+
+def test_a_control_socket_that_the_mta_uses_too_is_an_error() -> None:
+    assert control("unix:/var/run/m", "unix:/run/m") == [
+        (True, "controller.connection_spec", "unix:/var/run/m is listed twice")
+    ]
+
+
+def test_two_control_sockets_in_the_same_place_are_an_error() -> None:
+    expected = (True, "controller.read_only_connection_spec", "unix:/c is listed twice")
+    assert control(read_only_connection_spec="unix:/c") == [expected]
+
+
+def test_a_milter_at_the_control_socket_is_a_loop() -> None:
+    looped = dataclasses.replace(
+        config(a="unix:/c"), controller=ControllerSettings(connection_spec=parse_endpoint("unix:/c"))
+    )
+    assert [finding.key for finding in check(looped) if finding.is_error] == ["milters.a.connection_spec"]
+
+
+def test_a_group_that_the_mode_keeps_out_is_a_warning() -> None:
+    expected = (False, "controller.unix_socket_mode", "mode 0600 does not let the group adm connect")
+    assert control(unix_socket_group="adm") == [expected]
+    assert control(unix_socket_group="adm", unix_socket_mode=0o660) == []
+
+
+def test_a_control_socket_for_everybody_is_a_warning() -> None:
+    expected = (False, "controller.unix_socket_mode", "mode 0666 lets every user of this machine stop the daemon")
+    assert control(unix_socket_mode=0o666) == [expected]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmgr.config.loader import load
+from mmgr.config.loader import glance, load
 from mmgr.config.model import ChildSettings, Config, FallbackStatus
 from mmgr.config.spec import RECORDS, Setting, spec
 from mmgr.endpoint import Endpoint, parse_endpoint
@@ -71,6 +71,8 @@ def test_every_setting_reaches_its_field(directory: Directory) -> None:
         "fallback_status = reject\nenvelope_dispatch = sequential\nchunk_size = 9\nspool_threshold = 8\n"
         "spool_directory = /s\n[workers]\nn_workers = 7\nmin_spare = 1\nmax_spare = 2\nmax_workers = 3\n"
         "overload = accept\nmax_sessions = 4\nmax_age = 5\nmax_memory = 6\nhang_timeout = 7\ndrain_timeout = 8\n"
+        "[controller]\nconnection_spec = unix:/c\nunix_socket_mode = 0660\nunix_socket_group = g\n"
+        "read_only_connection_spec = inet:3\nread_only_unix_socket_mode = 0660\nread_only_unix_socket_group = g\n"
         + A
         + "description = d\nenabled = no\nfallback_status = discard\n"
         "evaluation_mode = yes\napplicable_conditions = S25R\nscan_group = g\npipelining = no\n"
@@ -81,6 +83,24 @@ def test_every_setting_reaches_its_field(directory: Directory) -> None:
     records.append((config.children[0], default.children[0]))
     same = [name for one, other in records for name in vars(one) if vars(one)[name] == vars(other)[name]]
     assert same == ["name"]
+
+
+def test_an_empty_control_socket_is_none(directory: Directory) -> None:
+    assert directory.write("[controller]\nconnection_spec =\n").config().controller.connection_spec is None
+
+
+def test_several_control_sockets_are_refused(directory: Directory) -> None:
+    directory.write("[controller]\nconnection_spec = unix:/a, unix:/b\n")
+    assert directory.error()[:2] == (2, "controller.connection_spec")
+
+
+def test_a_glance_takes_what_is_good_of_a_faulty_file(directory: Directory) -> None:
+    directory.write("[manager]\nnonsense = 1\n[controller]\nconnection_spec = unix:/c\n")
+    assert glance(str(directory.path)).controller.connection_spec == parse_endpoint("unix:/c")
+
+
+def test_a_glance_at_nothing_gives_the_defaults() -> None:
+    assert glance("/nonexistent").controller == Config().controller
 
 
 def test_a_milter_has_its_values(directory: Directory) -> None:
@@ -375,7 +395,7 @@ def test_a_key_without_meaning_is_a_warning(setting: Setting, directory: Directo
     assert f"{MAIN}:4: {section}{'.a' if section == 'milters' else ''}.{key}: is ignored (" in warning
 
 
-@pytest.mark.parametrize("section", ["controller", "metrics", "status", "conditions", "database"])
+@pytest.mark.parametrize("section", ["metrics", "status", "conditions", "database"])
 def test_a_key_of_a_reserved_section_is_a_warning(section: str, directory: Directory) -> None:
     directory.write(f"[{section}]\nx = 1\n[[y]]\nz = 1\n")
     expected = [
@@ -386,7 +406,7 @@ def test_a_key_of_a_reserved_section_is_a_warning(section: str, directory: Direc
 
 
 def test_an_empty_reserved_section_is_no_warning(directory: Directory) -> None:
-    assert directory.write("[controller]\n").load().warnings == ()
+    assert directory.write("[metrics]\n").load().warnings == ()
 
 
 def test_conditions_are_a_warning(directory: Directory) -> None:

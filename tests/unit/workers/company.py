@@ -30,11 +30,12 @@ from mmgr.protocol.options import ALL_ACTIONS, ALL_STEPS, OptionNegotiation
 from mmgr.protocol.replies import Continue, ReplyMessage, encode_reply
 from mmgr.stream import FrameStream
 from workers import dispatch, judging
-from workers.child import Child, Surroundings
+from workers.child import Child
 from workers.dispatch import Decision
 from workers.message import Message
 from workers.plan import Step
 from workers.spool import BodySpool
+from workers.surroundings import Memory, Surroundings
 
 OFFER = OptionNegotiation(6, ALL_ACTIONS, ALL_STEPS)
 EVERYTHING = OptionNegotiation(6, ALL_ACTIONS & ~0x100, 0)
@@ -149,8 +150,8 @@ class Company:
 
     def __init__(self, directory: Path, stack: ExitStack) -> None:
         self.children: list[Child] = []
-        self.remembered: dict[tuple[str, OptionNegotiation], OptionNegotiation] = {}
-        self.hasty: set[str] = set()
+        self.memory = Memory()
+        self.remembered = self.memory.options
         self.history: list[Step] = []
         self.macros: dict[int, bytes] = {}
         self.told = OptionNegotiation(6, ALL_ACTIONS, 0)
@@ -204,8 +205,7 @@ class Company:
         return Surroundings(
             session_id="1-1",
             offer=OFFER,
-            remembered=self.remembered,
-            hasty=self.hasty,
+            memory=self.memory,
             history=lambda: self.history,
             macros=self.macros.get,
             patience=lambda: None,

@@ -49,7 +49,7 @@ class Stream:
         self._clock = clock
         self._replies = replies
 
-    receive_now = send_now = fileno = write_at_once = hears = hears_run = send_what_fits = None
+    receive_now = send_now = fileno = write_at_once = hears = hears_run = send_what_fits = is_quiet = None
     is_clear = False
 
     def let_wait(self, wait_s: float) -> None:

@@ -54,7 +54,7 @@ def test_a_hasty_master_is_told_more_often() -> None:
 
 def test_a_worker_at_a_command_has_the_time_that_its_children_have() -> None:
     place = Place()
-    place.pulse.become(WorkerState.BUSY)
+    place.pulse.begin_session()
     place.pulse.stage("mail", "")
     assert place.patience_s == pytest.approx(LIMIT_S, abs=0.2)
 
@@ -82,20 +82,20 @@ def test_a_stage_that_lasts_is_on_the_board_and_goes_with_the_session() -> None:
     assert place.board.stage(1) == 0
 
 
-def test_a_session_is_negotiated_at_its_first_stage_behind_it() -> None:
+def test_a_session_is_negotiated_once_it_says_so() -> None:
     place = Place()
-    place.pulse.become(WorkerState.BUSY)
+    place.pulse.begin_session()
     place.pulse.stage("negotiate", "")
     record = place.board.record(1)
     assert record.accepted > record.negotiated == 0.0
-    place.pulse.stage("connect", "")
+    place.pulse.negotiated()
     record = place.board.record(1)
     assert record.negotiated >= record.accepted
 
 
 def test_a_session_that_ends_after_its_negotiation_is_negotiated() -> None:
     place = Place()
-    place.pulse.become(WorkerState.BUSY)
+    place.pulse.begin_session()
     place.pulse.stage("negotiate", "")
     place.pulse.end_session(1)
     assert place.board.record(1).negotiated > 0.0
@@ -107,5 +107,5 @@ def test_the_master_is_told_when_too_few_others_are_idle(idle: int, wanted: int,
     for slot in (0, 2)[:idle]:
         place.board.set_state(slot, WorkerState.IDLE)
     place.board.want_spare(wanted)
-    place.pulse.become(WorkerState.BUSY)
+    place.pulse.begin_session()
     assert place.told == told

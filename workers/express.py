@@ -1,0 +1,381 @@
+"""A whole session the short way, as long as all goes as it nearly always does: every child says continue, at once.
+
+Bytes are passed on as they came, by one straight loop and with nothing kept but what ``workers.session`` needs to go
+on. Whatever is unusual (another verdict, an edit, a failure, a wait, a command out of the ordinary) ends the short way
+at that point, even in the middle of a command: ``Express`` then holds all that was said so far, and the session takes
+over from there (``Session.take_over``). So there is one place that decides, and this is not it.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Sequence
+
+from mmgr.config.model import Config
+from mmgr.connecting import connect_at_once
+from mmgr.protocol.commands import Abort, Quit, check_command, encode_command
+from mmgr.protocol.constants import REPLY_LENGTH_MAX, Command
+from mmgr.protocol.errors import RemoteProtocolError
+from mmgr.protocol.framing import CODE, LENGTH_PREFIX, PAYLOAD
+from mmgr.protocol.states import AFTER, State
+from mmgr.stream import MSG_DONTWAIT, READ_BYTES, FrameStream
+from workers.child import Child
+from workers.content import short_blocks
+from workers.giving import Given, give
+from workers.link import CONTINUE_FRAME, QUICK_S
+from workers.macrostore import MacroStore
+from workers.message import Message
+from workers.mta import QUIET_S, is_postfix
+from workers.plan import Step
+from workers.route import Plan
+from workers.sessionlog import SessionLog, client_name
+from workers.spool import body_spool
+from workers.surroundings import Memory
+from workers.title import Title
+from workers.transaction import Transaction
+
+CONTENT_BYTES_MAX = 262144
+"""A message that is longer than this goes the long way; so does one whose body has several pieces."""
+
+_CONNECT, _MAIL, _RCPT = int(Command.SMFIC_CONNECT), int(Command.SMFIC_MAIL), int(Command.SMFIC_RCPT)
+_MACRO, _HEADER = int(Command.SMFIC_MACRO), int(Command.SMFIC_HEADER)
+_BODY, _END = int(Command.SMFIC_BODY), int(Command.SMFIC_BODYEOB)
+_ABORT, _QUIT = encode_command(Abort()), encode_command(Quit())
+_END_FRAME = LENGTH_PREFIX.pack(1) + bytes((_END,))
+_unpack = LENGTH_PREFIX.unpack_from
+
+
+def _split_headers(data: bytes) -> tuple[bytes, list[bytes], int]:
+    """The headers at the beginning of data if each comes behind the same macros, as from Postfix, those macros, and
+    where the headers end. The last header is left where it is; no headers if they are not like this."""
+    repeated = data[: CODE + _unpack(data)[0]]
+    if repeated[PAYLOAD] != _HEADER:
+        return b"", [], 0
+    headers = data.split(repeated)[1:-1]
+    for frame in headers:
+        if len(frame) <= PAYLOAD or frame[CODE] != _HEADER or frame[-1] or frame.count(0, PAYLOAD) != 2:
+            return b"", [], 0
+        if _unpack(frame)[0] != len(frame) - CODE:
+            return b"", [], 0
+    if not headers:
+        return b"", [], 0
+    return repeated, headers, len(headers) * len(repeated) + sum(map(len, headers))
+
+
+class Express:
+    """One MTA connection. ``run`` says whether it could be served to its end; if not, the attributes say how far.
+
+    rest is what the MTA sent and what has to be looked at again; state is where the session stands before it. told is
+    the number of children that were told of the command in rest, and awaited those of them whose reply is due; of a
+    message passed is the number of children that let it pass, and given what the next one was given of it: blocks to
+    come, blocks begun, bytes taken of the last, replies that came.
+    """
+
+    def __init__(self, mta: FrameStream, config: Config, session_id: str, memory: Memory, title: Title) -> None:
+        self.mta = mta
+        self.plan: Plan | None = None
+        self.children: list[FrameStream] = []
+        self.waited_s: list[float] = []
+        self.is_greeting: list[bool] = []
+        self.macros = MacroStore()
+        self.session_steps: dict[int, Step] = {}
+        self.state = State.START
+        self.rest = b""
+        self.step: Step | None = None
+        self.told = 0
+        self.awaited: set[int] = set()
+        self.transaction: Transaction | None = None
+        self.passed = 0
+        self.given: Given | None = None
+        self.events = SessionLog(session_id)
+        self._config = config
+        self._memory = memory
+        self._title = title
+        self._is_postfix = False
+        self._began = 0.0
+
+    def run(self) -> bool:
+        """Serve the session; False if the long way has to be gone from here. Never raises because of a peer."""
+        mta = self.mta
+        mta.let_wait(QUIET_S)
+        try:
+            self.rest = mta.receive_raw(READ_BYTES)
+            plan = self.plan = self._memory.plans.get(self.rest)
+            if plan is None:
+                return False
+            self.rest, self.state = b"", State.NEGOTIATED
+            mta.send_raw(plan.answer_frame, MSG_DONTWAIT)
+            self._title.negotiated()
+            if self._connect(plan):
+                while self._take(plan, mta.receive_raw(READ_BYTES)):
+                    self.rest = b""
+        except (OSError, RemoteProtocolError, struct.error):
+            return False
+        except Exception:  # noqa: BLE001  a bug of ours: the long way may know better
+            self.events.own_fault(self.step.command if self.step else 0)
+            return False
+        return self._is_over()
+
+    def hand_over(self, children: Sequence[Child]) -> None:
+        """Give the connections and what is known of them to the children of the session that takes over."""
+        assert self.plan is not None
+        for at, stream in enumerate(self.children):
+            child = children[at]
+            child.is_inside = self.transaction is not None
+            child.waited_s = self.waited_s[at]
+            child.adopt(stream, self.plan.children[at].options, self.is_greeting[at])
+            if self.step is not None and at < self.told:
+                child.note_sent(self.step.command)
+            if at in self.awaited:
+                child.awaited = self.step
+            if at < self.passed or (at == self.passed and self.given is not None):
+                child.was_given(self.given if at == self.passed else None)
+
+    def _is_over(self) -> bool:
+        if self.rest != _QUIT or self.transaction is not None:
+            return False
+        for child in self.children:
+            child.write_patiently((_QUIT,))
+            child.close()
+        self.mta.close()
+        return True
+
+    def _connect(self, plan: Plan) -> bool:
+        for child in plan.children:
+            stream = connect_at_once(child.endpoint, REPLY_LENGTH_MAX, CONTINUE_FRAME)
+            if stream is None:
+                return False
+            stream.let_wait(QUICK_S)
+            self.children.append(stream)
+            self.waited_s.append(0.0)
+            self.is_greeting.append(True)
+            stream.send_raw(plan.offer_frame, MSG_DONTWAIT)
+        return True
+
+    def _take(self, plan: Plan, data: bytes) -> bool:
+        """One read of the MTA; False if it is the end of the session, or of the short way."""
+        if self.state is State.END:
+            while data.startswith(_ABORT):
+                data = data[len(_ABORT) :]
+            if not data:
+                return True
+        self.rest = data
+        if len(data) < PAYLOAD or data == _QUIT:
+            return False
+        macros, frame = None, data
+        if data[CODE] == _MACRO:
+            cut = CODE + _unpack(data)[0]
+            macros, frame = data[:cut], data[cut:]
+        command = frame[CODE] if len(frame) > CODE else 0
+        route = plan.routes.get(command)
+        if route is None or (macros is not None and macros[PAYLOAD] != command):
+            return self._take_content(plan, data)
+        following = AFTER[self.state].get(command)
+        if following is None or _unpack(frame)[0] != len(frame) - CODE:
+            return False
+        if command != _CONNECT:  # which is taken apart anyway
+            check_command(frame)
+        if macros is not None:
+            if macros[-1] or macros.count(0, PAYLOAD + 1) % 2:
+                check_command(macros)
+            self.macros.take(macros)
+        step = Step(command, frame, self.macros.get(command))
+        if step.is_refused or not self._ask(plan, step, route):
+            return False
+        self._note(step)
+        self.state = following
+        self.mta.send_raw(CONTINUE_FRAME, MSG_DONTWAIT)
+        return True
+
+    def _ask(self, plan: Plan, step: Step, route: tuple[tuple[bool, bool], ...]) -> bool:
+        """Tell all children, then hear them; False as soon as one says anything but continue."""
+        self.step = step
+        children, waited_s, awaited = self.children, self.waited_s, self.awaited
+        before = time.monotonic()
+        if step.command == _MAIL:
+            self._began = before
+            waited_s[:] = [0.0] * len(children)
+            if self.state is State.END and not all(child.is_quiet() for child in children):
+                return False
+        if step.command in plan.wanted_by_all and step.command != _CONNECT:
+            return self._ask_alike(step, before)
+        for (wants, answers), child in zip(route, children):
+            data = step.joined if wants else step.macros
+            if data is not None and child.send_raw(data, MSG_DONTWAIT) != len(data):
+                child.close()  # half a command is out
+                return False
+            if answers:
+                awaited.add(self.told)
+            self.told += 1
+        for at, child in enumerate(children):
+            if self.is_greeting[at]:
+                expected = plan.children[at].expected
+                if not (child.hears_both(expected, CONTINUE_FRAME) if at in awaited else child.hears(expected)):
+                    return False
+                self.is_greeting[at] = False
+            elif at not in awaited:
+                continue
+            elif not child.hears(CONTINUE_FRAME):
+                return False
+            awaited.discard(at)
+            now = time.monotonic()
+            waited_s[at] += now - before
+            before = now
+        self.step = None
+        self.told = 0
+        return True
+
+    def _ask_alike(self, step: Step, before: float) -> bool:
+        """``_ask`` for what every child wants and replies to."""
+        data = step.joined
+        size = len(data)
+        waited_s = self.waited_s
+        told = heard = 0
+        try:
+            for child in self.children:
+                if child.send_raw(data, MSG_DONTWAIT) != size:
+                    child.close()
+                    return False
+                told += 1
+            for child in self.children:
+                if not child.hears(CONTINUE_FRAME):
+                    return False
+                now = time.monotonic()
+                waited_s[heard] += now - before
+                before = now
+                heard += 1
+            self.step = None
+            told = 0
+            return True
+        finally:
+            self.told = told
+            self.awaited.update(range(heard, told))
+
+    def _note(self, step: Step) -> None:
+        """All children let the step pass."""
+        command = step.command
+        transaction = self.transaction
+        if command == _MAIL:
+            body = body_spool(self._config.manager)
+            transaction = self.transaction = Transaction(self._began, Message(self._is_postfix, body))
+            transaction.sender = step.frame[PAYLOAD:].split(b"\0", 1)[0]
+            self._title.stage("mail", self.events.client)
+        elif command == _RCPT and transaction is not None:
+            transaction.recipients += 1
+        if transaction is not None:
+            transaction.steps.append(step)
+            return
+        self.session_steps[command] = step
+        if command == _CONNECT:
+            self.events.client = client_name(step.frame)
+            self._is_postfix = step.macros is not None and is_postfix(step.macros)
+
+    def _take_content(self, plan: Plan, data: bytes) -> bool:
+        """From the headers to the end of the message; False leaves all of it in ``rest``, or in the transaction."""
+        transaction = self.transaction
+        while data[CODE] == _MACRO and data[PAYLOAD] in plan.left_out:
+            cut = CODE + _unpack(data)[0]
+            if transaction is None or not self._pass_on(data[:cut], transaction):
+                return False
+            self.rest = data = data[cut:] or self.mta.receive_raw(READ_BYTES)
+        if transaction is None:
+            return False
+        while not data.endswith(_END_FRAME) and len(data) < CONTENT_BYTES_MAX:
+            more = self.mta.receive_raw(READ_BYTES)
+            if not more:
+                return False
+            self.rest = data = data + more
+        if not self._collect(data, transaction.message):
+            return False
+        self.rest = _END_FRAME
+        self.state = State.BODY
+        if not self._give(plan, transaction.message):
+            return False
+        self.mta.send_raw(CONTINUE_FRAME, MSG_DONTWAIT)
+        children = ",".join(
+            f"{child.settings.name}:continue:{waited_s:.4f}" for child, waited_s in zip(plan.children, self.waited_s)
+        )
+        self.events.transaction(transaction, "accept", _END, self.macros.queue_id(), children)
+        transaction.message.close()
+        self.transaction = None
+        self.state = State.END
+        self.passed = 0
+        self.macros.end_transaction(next_begins=False)
+        return True
+
+    def _pass_on(self, macros: bytes, transaction: Transaction) -> bool:
+        """The macros of a command that the MTA leaves out; ``Session`` has the reason."""
+        check_command(macros)
+        if len(macros) > PAYLOAD + 1:
+            self.macros.take(macros)
+            for child in self.children:
+                if child.send_raw(macros, MSG_DONTWAIT) != len(macros):
+                    child.close()
+            transaction.steps.append(Step(macros[PAYLOAD], b"", macros, is_left_out=True))
+        return True
+
+    def _collect(self, data: bytes, message: Message) -> bool:
+        """Take the content apart into the message; False, and the message as it was, if anything is unusual."""
+        headers: list[bytes] = []
+        bodies: list[bytes] = []
+        macros: dict[int, bytes] = {}
+        state = self.state
+        at, size = 0, len(data)
+        repeated = b""
+        if data[CODE] == _MACRO:
+            repeated, headers, at = _split_headers(data)
+            if headers:
+                check_command(repeated)
+                macros[_HEADER] = repeated
+                state = AFTER[state].get(_HEADER, State.START)
+        while at < size:
+            end = at + CODE + _unpack(data, at)[0]
+            frame = data[at:end]
+            at = end
+            if frame == repeated:
+                continue
+            if end > size or len(frame) < PAYLOAD:
+                return False
+            command = frame[CODE]
+            if command == _HEADER and state is State.HEADER:
+                if frame[-1] or frame.count(0, PAYLOAD) != 2:
+                    return False
+                headers.append(frame)
+                continue
+            check_command(frame)
+            if command == _MACRO:
+                macros[frame[PAYLOAD]] = frame
+                repeated = frame
+                continue
+            following = AFTER[state].get(command)
+            if following is None:
+                return False
+            state = following
+            if command == _HEADER:
+                headers.append(frame)
+            elif command == _BODY:
+                bodies.append(frame)
+        if state is not State.END or len(bodies) > 1:
+            return False
+        for frame in macros.values():
+            self.macros.take(frame)
+        message.headers.came.extend(headers)
+        for frame in bodies:
+            message.body.add_frame(frame)
+        return True
+
+    def _give(self, plan: Plan, message: Message) -> bool:
+        """Each child in turn; False as soon as one says anything but continue."""
+        for child, stream in zip(plan.children, self.children):
+            is_hasty = child.settings.name in self._memory.hasty
+            blocks = short_blocks(message, child.options, self.macros.get, child.drops, is_hasty)
+            if not blocks:
+                return False
+            before = time.monotonic()
+            self.given = give(stream, blocks)
+            self.waited_s[self.passed] += time.monotonic() - before
+            if self.given is not None:
+                return False
+            self.passed += 1
+        return True
