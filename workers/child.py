@@ -12,7 +12,7 @@ from typing import Callable
 from mmgr.config.model import ChildSettings
 from mmgr.errors import ChildError, ChildProtocolError
 from mmgr.protocol.commands import Abort, encode_command
-from mmgr.protocol.constants import Command
+from mmgr.protocol.constants import STAGE_NAMES, Command
 from mmgr.protocol.replies import Continue, Skip, Verdict
 from workers import childlog
 from workers.content import Content, drops_spaces, short_blocks, with_space
@@ -24,7 +24,7 @@ from workers.message import Message
 from workers.plan import Step, is_wanted
 from workers.spool import SpoolError
 from workers.surroundings import Outcome, Surroundings
-from workers.verdict import CONTINUE, SESSION_STAGES, as_counted, fallback, is_deciding
+from workers.verdict import CONTINUE, SESSION_STAGES, as_counted, fallback, is_deciding, verdict_name
 
 SHOWN_AFTER_S = 1.0
 """A child that is being waited for stands in the process title after this long."""
@@ -43,6 +43,7 @@ class Child(Correspondent):
     def __init__(self, settings: ChildSettings, around: Surroundings) -> None:
         super().__init__(settings, around)
         self.verdict: Verdict = CONTINUE
+        self.decided_at = _END
         self._said: Verdict = CONTINUE
         self._judgement: Judgement | None = None
         self._given: Given | None = None
@@ -100,6 +101,7 @@ class Child(Correspondent):
         if self._link is not None and not self._link.is_greeting:
             self._link.is_quiet()  # what it said since the last message is no answer to anything of this one
         self.verdict = CONTINUE
+        self.decided_at = _END
         self.waited_s = 0.0
         self._is_done = self._has_recipient = False
         self._find_short_way()
@@ -119,6 +121,7 @@ class Child(Correspondent):
         if fault:
             childlog.reply_unusable(self._around.session_id, self.name, command, fault, counted)
         self._said = counted
+        self.decided_at = command
         if command == Command.SMFIC_BODYEOB or not isinstance(counted, (Continue, Skip)):
             self.verdict = counted
         if isinstance(counted, (Continue, Skip)):
@@ -173,6 +176,11 @@ class Child(Correspondent):
         self._judgement = Judgement(self.settings, link, content, around.make_body, around.limit())
         self._judgement.resume(given)
         return False
+
+    def answer(self) -> tuple[str, str, str, float]:
+        """For the counters: its name, the stage of its last answer, that answer, and how long it was waited for."""
+        said = "failed" if self.failure else verdict_name(self.verdict)
+        return self.name, STAGE_NAMES.get(self.decided_at, "other"), said, self.waited_s
 
     def _pass(self) -> bool:
         self._has_passed = self.is_inside = False
@@ -296,6 +304,7 @@ class Child(Correspondent):
         """It did something wrong at this command: end it for the session; its fallback counts from then on."""
         failure = error if isinstance(error, ChildError) else translated(error)
         self.failure = failure
+        self.decided_at = command
         self.awaited = None
         self.is_inside = False
         self._close_link()

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from mmgr.config.model import Config
 from mmgr.connecting import connect_at_once
 from mmgr.protocol.commands import Abort, Quit, check_command, encode_command
-from mmgr.protocol.constants import REPLY_LENGTH_MAX, Command
+from mmgr.protocol.constants import REPLY_LENGTH_MAX, STAGE_NAMES, Command
 from mmgr.protocol.errors import RemoteProtocolError
 from mmgr.protocol.framing import CODE, LENGTH_PREFIX, PAYLOAD
 from mmgr.protocol.states import AFTER, State
@@ -42,6 +42,7 @@ _CONNECT, _MAIL, _RCPT = int(Command.SMFIC_CONNECT), int(Command.SMFIC_MAIL), in
 _MACRO, _HEADER = int(Command.SMFIC_MACRO), int(Command.SMFIC_HEADER)
 _BODY, _END = int(Command.SMFIC_BODY), int(Command.SMFIC_BODYEOB)
 _ABORT, _QUIT = encode_command(Abort()), encode_command(Quit())
+_STAGE = STAGE_NAMES[Command.SMFIC_BODYEOB]
 _END_FRAME = LENGTH_PREFIX.pack(1) + bytes((_END,))
 _unpack = LENGTH_PREFIX.unpack_from
 
@@ -297,6 +298,10 @@ class Express:
             f"{child.settings.name}:continue:{waited_s:.4f}" for child, waited_s in zip(plan.children, self.waited_s)
         )
         self.events.transaction(transaction, "accept", _END, self.macros.queue_id(), children)
+        answers = [
+            (child.settings.name, _STAGE, "continue", waited_s) for child, waited_s in zip(plan.children, self.waited_s)
+        ]
+        self._title.count([*answers, ("", _STAGE, "accept", time.monotonic() - transaction.started)])
         transaction.message.close()
         self.transaction = None
         self.state = State.END

@@ -7,12 +7,14 @@ by its own deadlines. The master takes one for hung that is silent for longer (`
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import Callable
 
 from mmgr.assignment import Assignment
 from mmgr.config.model import Config
 from mmgr.protocol.constants import STAGE_NAMES
 from mmgr.scoreboard import WorkerState
+from mmgr.tally import stage_index, verdict_index
 from workers.mta import IDLE_TIMEOUT_S, WRITE_TIMEOUT_S
 from workers.title import Title
 
@@ -76,6 +78,15 @@ class Pulse(Title):
         """The negotiation of the session was answered."""
         self._is_negotiating = False
         self._board.set_negotiated(self._slot, time.monotonic())
+
+    def count(self, answers: Iterable[tuple[str, str, str, float]]) -> None:
+        """Add to the tallies; the name "" stands for what the MTA was told."""
+        index = self._board.tallies.names.index
+        counted = [
+            (index(name), stage_index(stage), verdict_index(verdict), seconds)
+            for name, stage, verdict, seconds in answers
+        ]
+        self._board.add(self._slot, counted)
 
     def _put_on_board(self, now: float, within_s: float) -> None:
         self._board.set_stage(self._slot, _CODES.get(self._stage, 0))

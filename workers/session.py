@@ -30,7 +30,7 @@ from workers.surroundings import Memory, Surroundings
 from workers.title import Title
 from workers.transaction import STAGES
 from workers.transactions import Transactions
-from workers.verdict import ACCEPT, CONTINUE, SESSION_STAGES
+from workers.verdict import ACCEPT, CONTINUE, SESSION_STAGES, verdict_name
 
 NEGOTIATION_BUDGET_S = 20.0
 """All children together get this long for connecting and negotiating; Postfix waits 30 s for the answer."""
@@ -223,6 +223,8 @@ class Session(Transactions):
         if decision is not None:
             self._standing = decision
             self._events.session_refused(self._mta.command, decision, self._children)
+            stage, verdict = STAGE_NAMES[self._mta.command], verdict_name(decision.verdict)
+            self._title.count([(decision.child, stage, verdict, 0.0), ("", stage, verdict, 0.0)])
         self._mta.tell(decision.verdict if decision else self._let_pass())
 
     def _take_unknown(self, frame: bytes) -> None:

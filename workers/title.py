@@ -6,6 +6,7 @@ a second. What stands there too long is never wrong for longer than ``workers.mt
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Callable
 
 
@@ -30,6 +31,9 @@ class Title:
 
     def negotiated(self) -> None:
         """The negotiation of the session was answered. Nothing that a title says."""
+
+    def count(self, answers: Iterable[tuple[str, str, str, float]]) -> None:
+        """What children answered: name, stage, verdict, seconds waited for. Nothing that a title says."""
 
     def show(self) -> None:
         """The state lasts: let people see it."""

@@ -169,6 +169,10 @@ class Transactions:
         self._events.transaction(
             transaction, outcome, self._mta.command, self._macros.queue_id(), summary(self._children)
         )
+        if outcome != "abort":
+            answers = [child.answer() for child in self._children]
+            stage = STAGE_NAMES.get(self._mta.command, "other")
+            self._title.count([*answers, ("", stage, outcome, time.monotonic() - transaction.started)])
         transaction.message.close()
         self._title.stage("between messages", self._events.client)
         self._macros.end_transaction(next_begins=self._mta.command in (Command.SMFIC_MAIL, Command.SMFIC_MACRO))

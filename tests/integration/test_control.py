@@ -89,7 +89,6 @@ def test_the_milters_are_those_of_the_configuration(rig: Rig) -> None:
     assert ctl(rig, "milters").stdout.splitlines()[1].split()[:3] == ["c1", "enabled", "-"]
 
 
-@pytest.mark.xfail(strict=False, reason="workers do not count what milters answer yet")
 def test_the_milters_have_what_they_answered(rig: Rig) -> None:
     assert rig.is_well()
 
