@@ -29,6 +29,9 @@ SYSLOG_PAUSE_S = 30.0
 REPEAT_S = 60.0
 """Warnings of one cause come at most this often; the next one says how many were held back."""
 
+LOOK_AGAIN_S = 1.0
+"""How often a busy process looks whether its log file is still the one at the path."""
+
 CAUSES_MAX = 1000
 """Causes may hold a peer's bytes, so their number is bounded."""
 
@@ -111,9 +114,14 @@ class LogFile(_Stamped, logging.handlers.WatchedFileHandler):
         ours = os.fstat(stream.fileno())
         self.dev, self.ino = ours.st_dev, ours.st_ino
 
+    _look_at = 0.0
+
     def write_info(self, text: str) -> bool:
-        """One line without a record; False if it has to go the long way."""
-        self.reopenIfNeeded()
+        """One line without a record; False if it has to go the long way. A rotated file is noticed within a second."""
+        now = time.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_AGAIN_S
+            self.reopenIfNeeded()
         return super().write_info(text)
 
     def handleError(self, record: logging.LogRecord) -> None:

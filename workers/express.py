@@ -181,7 +181,10 @@ class Express:
             if macros[-1] or macros.count(0, PAYLOAD + 1) % 2:
                 check_command(macros)
             self.macros.take(macros)
-        step = Step(command, frame, self.macros.get(command))
+            macros = macros if len(macros) > PAYLOAD + 1 else None
+        else:
+            macros = self.macros.get(command)
+        step = Step(command, frame, macros)
         if step.is_refused or not self._ask(plan, step, route):
             return False
         self._note(step)

@@ -24,6 +24,9 @@ IDLE_BEAT_S = 5.0
 IDLE_GRACE_S = 1.0
 """How late that may be: it first waits for ``QUIET_S`` before it says that it is idle."""
 
+UNCOUNTED_MAX = 64
+"""A worker that is never waited for counts that many answers at a time; a killed one takes them with it."""
+
 PROGRESS_MAX = 11
 """A child may start its deadline anew ten times."""
 
@@ -40,6 +43,7 @@ class Pulse(Title):
         self._slot = assignment.slot
         self._tell_master = assignment.tell_master
         self._is_negotiating = False
+        self._uncounted: list[tuple[str, str, str, float]] = []
         self._child_s = _patience_with_children(assignment.config)
         self.idle_beat_s = min(IDLE_BEAT_S, assignment.config.workers.hang_timeout_s / 3.0)
 
@@ -60,7 +64,9 @@ class Pulse(Title):
             self._tell_master()
 
     def beat(self) -> None:
-        """An idle worker is well."""
+        """A worker without a session is well."""
+        if self._uncounted:
+            self._count_all()
         self._board.beat(self._slot, time.monotonic(), self.idle_beat_s + IDLE_GRACE_S)
 
     def stage(self, stage: str, client: str) -> None:
@@ -80,12 +86,18 @@ class Pulse(Title):
         self._board.set_negotiated(self._slot, time.monotonic())
 
     def count(self, answers: Iterable[tuple[str, str, str, float]]) -> None:
-        """Add to the tallies; the name "" stands for what the MTA was told."""
+        """Add to the tallies, soon; the name "" stands for what the MTA was told."""
+        self._uncounted.extend(answers)
+        if len(self._uncounted) >= UNCOUNTED_MAX:
+            self._count_all()
+
+    def _count_all(self) -> None:
         index = self._board.tallies.names.index
         counted = [
             (index(name), stage_index(stage), verdict_index(verdict), seconds)
-            for name, stage, verdict, seconds in answers
+            for name, stage, verdict, seconds in self._uncounted
         ]
+        self._uncounted.clear()
         self._board.add(self._slot, counted)
 
     def _put_on_board(self, now: float, within_s: float) -> None:
@@ -95,6 +107,8 @@ class Pulse(Title):
     def show(self) -> None:
         """The MTA is waited for, or a child, which ``waiting`` says next."""
         super().show()
+        if self._uncounted:
+            self._count_all()
         self._put_on_board(time.monotonic(), IDLE_TIMEOUT_S)
 
     def waiting(self, child: str) -> None:
