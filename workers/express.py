@@ -8,6 +8,7 @@ over from there (``Session.take_over``). So there is one place that decides, and
 
 from __future__ import annotations
 
+import re
 import struct
 import time
 from collections.abc import Sequence
@@ -44,6 +45,7 @@ _BODY, _END = int(Command.SMFIC_BODY), int(Command.SMFIC_BODYEOB)
 _ABORT, _QUIT = encode_command(Abort()), encode_command(Quit())
 _STAGE = STAGE_NAMES[Command.SMFIC_BODYEOB]
 _END_FRAME = LENGTH_PREFIX.pack(1) + bytes((_END,))
+_match_header = re.compile(rb"(?s)....%c[^\0]*\0[^\0]*\0" % _HEADER).fullmatch
 _unpack = LENGTH_PREFIX.unpack_from
 
 
@@ -54,12 +56,8 @@ def _split_headers(data: bytes) -> tuple[bytes, list[bytes], int]:
     if repeated[PAYLOAD] != _HEADER:
         return b"", [], 0
     headers = data.split(repeated)[1:-1]
-    for frame in headers:
-        if len(frame) <= PAYLOAD or frame[CODE] != _HEADER or frame[-1] or frame.count(0, PAYLOAD) != 2:
-            return b"", [], 0
-        if _unpack(frame)[0] != len(frame) - CODE:
-            return b"", [], 0
-    if not headers:
+    lengths = [(len(frame) - CODE,) for frame in headers]
+    if not headers or not all(map(_match_header, headers)) or list(map(_unpack, headers)) != lengths:
         return b"", [], 0
     return repeated, headers, len(headers) * len(repeated) + sum(map(len, headers))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
@@ -35,6 +36,7 @@ from mmgr.protocol.options import OptionNegotiation
 from mmgr.protocol.replies import Continue, TempFail
 from tests.integration.rig import Rig, body, headers
 from tests.support.processes import LabDirectory, connect_to, wait_for
+from workers.mta import QUIET_S
 
 OFFER = OptionNegotiation(6, 0x1FF, 0x1FFFFF)
 PATIENCE_S = 20.0
@@ -222,6 +224,7 @@ def descriptors_after(rig: Rig, count: int, data: bytes) -> int:
         what_came_back(rig, data)
     rig.deliver()
     process = psutil.Process(worker)
+    time.sleep(2 * QUIET_S)  # a title is not changed by what lasts for less
     wait_for(lambda: " idle, " in " ".join(process.cmdline()), "idle worker")
     return process.num_fds()
 
