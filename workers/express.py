@@ -65,10 +65,10 @@ def _split_headers(data: bytes) -> tuple[bytes, list[bytes], int]:
 class Express:
     """One MTA connection. ``run`` says whether it could be served to its end; if not, the attributes say how far.
 
-    rest is what the MTA sent and what has to be looked at again; state is where the session stands before it. told is
-    the number of children that were told of the command in rest, and awaited those of them whose reply is due; of a
-    message passed is the number of children that let it pass, and given what the next one was given of it: blocks to
-    come, blocks begun, bytes taken of the last, replies that came.
+    rest is what the MTA sent and what has to be looked at again; is_owed, that it is still to be told continue. state
+    is where the session stands before rest. told is the number of children that were told of the command in rest,
+    awaited those of them whose reply is due. Of a message passed is the number of children that let it pass, and given
+    what the next one was given of it.
     """
 
     def __init__(self, mta: FrameStream, config: Config, session_id: str, memory: Memory, title: Title) -> None:
@@ -81,6 +81,7 @@ class Express:
         self.session_steps: dict[int, Step] = {}
         self.state = State.START
         self.rest = b""
+        self.is_owed = False
         self.step: Step | None = None
         self.told = 0
         self.awaited: set[int] = set()
@@ -187,8 +188,13 @@ class Express:
             return False
         self._note(step)
         self.state = following
-        self.mta.send_raw(CONTINUE_FRAME, MSG_DONTWAIT)
-        return True
+        return self._let_pass()
+
+    def _let_pass(self) -> bool:
+        """Tell the MTA; if it takes nothing now, it is still owed that."""
+        self.rest = b""
+        self.is_owed = not self.mta.write_at_once(CONTINUE_FRAME)
+        return not self.is_owed
 
     def _ask(self, plan: Plan, step: Step, route: tuple[tuple[bool, bool], ...]) -> bool:
         """Tell all children, then hear them; False as soon as one says anything but continue."""
@@ -280,7 +286,10 @@ class Express:
             cut = CODE + _unpack(data)[0]
             if transaction is None or not self._pass_on(data[:cut], transaction):
                 return False
-            self.rest = data = data[cut:] or self.mta.receive_raw(READ_BYTES)
+            self.rest = data[cut:]
+            self.rest = data = self.rest or self.mta.receive_raw(READ_BYTES)
+            if len(data) < PAYLOAD:
+                return False
         if transaction is None:
             return False
         while not data.endswith(_END_FRAME) and len(data) < CONTENT_BYTES_MAX:
@@ -294,7 +303,7 @@ class Express:
         self.state = State.BODY
         if not self._give(plan, transaction.message):
             return False
-        self.mta.send_raw(CONTINUE_FRAME, MSG_DONTWAIT)
+        is_told = self._let_pass()
         children = ",".join(
             f"{child.settings.name}:continue:{waited_s:.4f}" for child, waited_s in zip(plan.children, self.waited_s)
         )
@@ -308,7 +317,7 @@ class Express:
         self.state = State.END
         self.passed = 0
         self.macros.end_transaction(next_begins=False)
-        return True
+        return is_told
 
     def _pass_on(self, macros: bytes, transaction: Transaction) -> bool:
         """The macros of a command that the MTA leaves out; ``Session`` has the reason."""
@@ -363,6 +372,8 @@ class Express:
             elif command == _BODY:
                 bodies.append(frame)
         if state is not State.END or len(bodies) > 1:
+            return False
+        if bodies and len(bodies[0]) > self._config.manager.spool_threshold_bytes:
             return False
         for frame in macros.values():
             self.macros.take(frame)

@@ -21,6 +21,7 @@ from mmgr.stream import FrameStream
 from workers.child import Child
 from workers.dispatch import Decision
 from workers.express import Express
+from workers.link import CONTINUE_FRAME
 from workers.mta import MtaLost
 from workers.negotiation import WANTS_MAIL, answer_to_mta, decode_offer, offer_to_children, options_of_failed
 from workers.plan import Step
@@ -157,6 +158,8 @@ class Session(Transactions):
         stage = "between messages" if begun.state is State.END else begun.state.value
         self._title.stage(stage, self._events.client)
         begun.hand_over(self._children)
+        if begun.is_owed:
+            self._mta.send([CONTINUE_FRAME])
         if begun.step is not None:
             untold = self._children[begun.told :]
             self._ask_all = lambda children, step: self._ask_rest(step, untold)
