@@ -36,13 +36,18 @@ class MilterMta:
 
     def play(self, messages: Iterable[CommandMessage]) -> None:
         """Sends each command that was not declined, with its macros, and waits for the answers that are due."""
+        held = b""  # sent with the next command that is answered, as Postfix does
         for message in messages:
             frame = encode_command(message)
             command = frame[CODE]
             if isinstance(message, Macro) or self._options.wants(command):
-                self._write(frame)
+                held += frame
                 if command not in _SILENT and self._options.answers(command):
+                    self._write(held)
+                    held = b""
                     self._take_answer()
+        if held:
+            self._write(held)
 
     def send_mail(self, size_bytes: int = 10240, headers: int = 20) -> None:
         """One whole message on a session that is open."""
