@@ -127,7 +127,10 @@ class FrameStream:
     def let_wait(self, wait_s: float) -> None:
         """How long the short ways wait for something to read; other reads may change it."""
         if wait_s != self._recv_wait_s:
-            self._let_recv_wait(wait_s)
+            try:
+                self._let_recv_wait(wait_s)
+            except OSError:
+                pass  # closed: the next read says so
 
     def hears(self, expected: bytes) -> bool:
         """Read once: did exactly these bytes come? Anything else is kept for ``read``."""

@@ -10,7 +10,7 @@ import time
 from typing import Callable
 
 from mmgr.config.model import ChildSettings
-from mmgr.errors import ChildError, ChildProtocolError
+from mmgr.errors import ChildError, ChildProtocolError, ChildUnavailable
 from mmgr.protocol.commands import Abort, encode_command
 from mmgr.protocol.constants import STAGE_NAMES, Command
 from mmgr.protocol.replies import Continue, Skip, Verdict
@@ -24,7 +24,7 @@ from workers.message import Message
 from workers.plan import Step, is_wanted
 from workers.spool import SpoolError
 from workers.surroundings import Outcome, Surroundings
-from workers.verdict import CONTINUE, SESSION_STAGES, as_counted, fallback, is_deciding, verdict_name
+from workers.verdict import CONTENT_STAGES, CONTINUE, SESSION_STAGES, as_counted, fallback, is_deciding, verdict_name
 
 SHOWN_AFTER_S = 1.0
 """A child that is being waited for stands in the process title after this long."""
@@ -50,9 +50,14 @@ class Child(Correspondent):
         self._has_passed = False
         self._began = 0.0
 
+    def consult_breaker(self) -> None:
+        """At the start of a session: one that failed in many is as failed from the beginning, but for who probes."""
+        if self._breaker is not None and not self._breaker.admits():
+            self.failure = ChildUnavailable("it failed in many sessions, and is left alone for a while")
+
     def negotiate(self, limit: float) -> None:
         """Connect and negotiate until limit, unless what it wants is remembered. Never raises; see ``failure``."""
-        if self.options is None:
+        if self.options is None and self.failure is None:
             try:
                 self._open(limit)
             except FAULTS as error:
@@ -83,7 +88,8 @@ class Child(Correspondent):
         """
         if self.awaited is not None:
             started = started or time.monotonic()
-            if self._link is not None and self._link.is_greeting and self._link.hears_as_expected():
+            link = self._link
+            if link is not None and link.is_greeting and link.is_clear and link.hears_as_expected():
                 self.awaited = None
                 self.waited_s += time.monotonic() - started
                 self._find_short_way()
@@ -113,7 +119,7 @@ class Child(Correspondent):
                 self._link.send(_ABORT)
             except FAULTS as error:
                 self.fail(error, Command.SMFIC_ABORT)
-        self.is_inside = False
+        self.is_inside = self._has_recipient = False
 
     def _settle(self, reply: Verdict, command: int) -> None:
         """Take a reply: what it counts as, and whether the child is asked any further."""
@@ -121,9 +127,9 @@ class Child(Correspondent):
         if fault:
             childlog.reply_unusable(self._around.session_id, self.name, command, fault, counted)
         self._said = counted
-        self.decided_at = command
         if command == Command.SMFIC_BODYEOB or not isinstance(counted, (Continue, Skip)):
             self.verdict = counted
+            self.decided_at = command
         if isinstance(counted, (Continue, Skip)):
             return
         if command in SESSION_STAGES:
@@ -185,6 +191,8 @@ class Child(Correspondent):
     def _pass(self) -> bool:
         self._has_passed = self.is_inside = False
         self.verdict = CONTINUE
+        self.decided_at = _END
+        self._has_worked(is_message=True)
         return True
 
     def begin_judgement(self, message: Message) -> bool:
@@ -233,6 +241,7 @@ class Child(Correspondent):
         except FAULTS as error:
             self.fail(error, judgement.current)
         except SpoolError as error:
+            self._is_to_blame = False
             self.fail(ChildProtocolError(f"cut off: {error}"), judgement.current)
             raise
         if self.failure is None and judgement.verdict is None:
@@ -288,6 +297,7 @@ class Child(Correspondent):
         if judgement.is_chattering and judgement.current == _END:
             fault = "a reply that nobody asked for"
             childlog.reply_unusable(self._around.session_id, self.name, _END, fault, self._said)
+        self._has_worked(is_message=True)
         if not judgement.is_in_step:
             self._close_link()
 
@@ -308,4 +318,10 @@ class Child(Correspondent):
         self.awaited = None
         self.is_inside = False
         self._close_link()
-        childlog.child_failed(self._around.session_id, self.settings, command, failure)
+        breaker = self._breaker if self._is_to_blame else None
+        is_known = breaker is not None and breaker.is_open
+        if not is_known:
+            childlog.child_failed(self._around.session_id, self.settings, command, failure)
+        opened = breaker.failed(command in CONTENT_STAGES) if breaker is not None else None
+        if opened is not None:
+            childlog.breaker_opened(self._around.session_id, self.settings, opened, failure)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 
+from mmgr.breaker import State
 from mmgr.config.model import ChildSettings
 from mmgr.errors import ChildError
 from mmgr.log import RateLimit, quoted
@@ -30,6 +32,31 @@ def child_failed(session_id: str, settings: ChildSettings, command: int, failure
             settings.fallback_status.value,
             repeated,
         )
+
+
+def breaker_opened(session_id: str, settings: ChildSettings, state: State, failure: ChildError) -> None:
+    """It failed in so many sessions in a row: from now on they do without it, and one at a time tries."""
+    log.warning(
+        "breaker-open session=%s child=%s failures=%d error=%s fallback=%s next_probe_s=%g",
+        session_id,
+        settings.name,
+        state.failures,
+        quoted(str(failure)),
+        settings.fallback_status.value,
+        settings.breaker_retry_s,
+    )
+
+
+def breaker_closed(session_id: str, name: str, was: State) -> None:
+    """A session that tried was answered: all use it again."""
+    after_s = time.monotonic() - was.open_since
+    log.info(
+        "breaker-closed session=%s child=%s failures=%d after_s=%.1f cause=worked",
+        session_id,
+        name,
+        was.failures,
+        after_s,
+    )
 
 
 def reply_unusable(session_id: str, name: str, command: int, fault: str, counted: Verdict) -> None:

@@ -14,6 +14,7 @@ from mmgr.protocol.constants import Command
 from mmgr.protocol.options import ANSWERED, OptionNegotiation
 from mmgr.protocol.replies import Verdict
 from mmgr.stream import FrameStream
+from workers import childlog
 from workers.link import ChildLink
 from workers.plan import Step, is_wanted, lacks
 from workers.surroundings import Surroundings
@@ -49,6 +50,8 @@ class Correspondent:
         self._is_done = False
         self._has_recipient = False
         self._is_shown_waiting = False
+        self._is_to_blame = True
+        self._breaker = around.memory.panel.of(settings.name)
         self._assumed = around.memory.options.get((settings.name, around.offer))
 
     @property
@@ -80,7 +83,12 @@ class Correspondent:
         self._find_short_way()
 
     def close(self) -> None:
-        """The session is over."""
+        """The session is over. For the breaker it was a good one if the child answered all that it was asked."""
+        if self._breaker is not None and not self._breaker.is_calm:
+            link = self._link
+            if link is not None and not (link.is_greeting or self.awaited or self.is_inside or self.failure):
+                self._has_worked(is_message=False)
+            self._breaker.let_go()
         if self._link is not None:
             self._link.close(is_polite=self.awaited is None)
             self._link = None
@@ -126,6 +134,7 @@ class Correspondent:
         self._around.memory.plans.clear()
         told = self._around.told()
         if told.version and lacks(options, told):
+            self._is_to_blame = False
             raise ChildUnavailable("it negotiated anew and wants more than the MTA was told to send in this session")
 
     def _transmit(self, step: Step) -> None:
@@ -192,6 +201,8 @@ class Correspondent:
         if not self._is_shown_waiting:
             self._is_shown_waiting = True
             self._around.tell_wait(self.name)
+        if self._breaker is not None:
+            self._breaker.keep()
         self._around.patience()
 
     def _end_waiting(self) -> None:
@@ -204,6 +215,12 @@ class Correspondent:
             self._link.close(is_polite=False)
             self._link = None
             self.usual = _NOTHING
+
+    def _has_worked(self, is_message: bool) -> None:
+        """It answered a whole message, or all of a session: that ends its failures in a row."""
+        closed = self._breaker.worked(is_message) if self._breaker is not None else None
+        if closed is not None:
+            childlog.breaker_closed(self._around.session_id, self.name, closed)
 
     def _settle(self, reply: Verdict, command: int) -> None:
         raise NotImplementedError

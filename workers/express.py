@@ -8,7 +8,6 @@ over from there (``Session.take_over``). So there is one place that decides, and
 
 from __future__ import annotations
 
-import re
 import struct
 import time
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from mmgr.stream import MSG_DONTWAIT, READ_BYTES, FrameStream
 from workers.child import Child
 from workers.content import short_blocks
 from workers.giving import Given, give
+from workers.headers import split_headers
 from workers.link import CONTINUE_FRAME, QUICK_S
 from workers.macrostore import MacroStore
 from workers.message import Message
@@ -42,33 +42,20 @@ CONTENT_BYTES_MAX = 262144
 _CONNECT, _MAIL, _RCPT = int(Command.SMFIC_CONNECT), int(Command.SMFIC_MAIL), int(Command.SMFIC_RCPT)
 _MACRO, _HEADER = int(Command.SMFIC_MACRO), int(Command.SMFIC_HEADER)
 _BODY, _END = int(Command.SMFIC_BODY), int(Command.SMFIC_BODYEOB)
+_CONTENT = frozenset((_HEADER, int(Command.SMFIC_EOH), _BODY, _END))
 _ABORT, _QUIT = encode_command(Abort()), encode_command(Quit())
 _STAGE = STAGE_NAMES[Command.SMFIC_BODYEOB]
 _END_FRAME = LENGTH_PREFIX.pack(1) + bytes((_END,))
-_match_header = re.compile(rb"(?s)....%c[^\0]*\0[^\0]*\0" % _HEADER).fullmatch
 _unpack = LENGTH_PREFIX.unpack_from
-
-
-def _split_headers(data: bytes) -> tuple[bytes, list[bytes], int]:
-    """The headers at the beginning of data if each comes behind the same macros, as from Postfix, those macros, and
-    where the headers end. The last header is left where it is; no headers if they are not like this."""
-    repeated = data[: CODE + _unpack(data)[0]]
-    if repeated[PAYLOAD] != _HEADER:
-        return b"", [], 0
-    headers = data.split(repeated)[1:-1]
-    lengths = [(len(frame) - CODE,) for frame in headers]
-    if not headers or not all(map(_match_header, headers)) or list(map(_unpack, headers)) != lengths:
-        return b"", [], 0
-    return repeated, headers, len(headers) * len(repeated) + sum(map(len, headers))
 
 
 class Express:
     """One MTA connection. ``run`` says whether it could be served to its end; if not, the attributes say how far.
 
     rest is what the MTA sent and what has to be looked at again; is_owed, that it is still to be told continue. state
-    is where the session stands before rest. told is the number of children that were told of the command in rest,
-    awaited those of them whose reply is due. Of a message passed is the number of children that let it pass, and given
-    what the next one was given of it.
+    is where the session stands before rest, command the last one before it. told is the number of children that were
+    told of the command in rest, awaited those of them whose reply is due. Of a message passed is the number of children
+    that let it pass, and given what the next one was given of it.
     """
 
     def __init__(self, mta: FrameStream, config: Config, session_id: str, memory: Memory, title: Title) -> None:
@@ -80,6 +67,7 @@ class Express:
         self.macros = MacroStore()
         self.session_steps: dict[int, Step] = {}
         self.state = State.START
+        self.command = int(Command.SMFIC_OPTNEG)
         self.rest = b""
         self.is_owed = False
         self.step: Step | None = None
@@ -101,7 +89,7 @@ class Express:
         mta.let_wait(QUIET_S)
         try:
             self.rest = mta.receive_raw(READ_BYTES)
-            plan = self.plan = self._memory.plans.get(self.rest)
+            plan = self.plan = self._memory.plan_for(self.rest)
             if plan is None:
                 return False
             self.rest, self.state = b"", State.NEGOTIATED
@@ -127,6 +115,8 @@ class Express:
             child.adopt(stream, self.plan.children[at].options, self.is_greeting[at])
             if self.step is not None and at < self.told:
                 child.note_sent(self.step.command)
+            if self.transaction is not None and self.transaction.recipients:
+                child.note_sent(_RCPT)
             if at in self.awaited:
                 child.awaited = self.step
             if at < self.passed or (at == self.passed and self.given is not None):
@@ -144,18 +134,17 @@ class Express:
     def _connect(self, plan: Plan) -> bool:
         for child in plan.children:
             stream = connect_at_once(child.endpoint, REPLY_LENGTH_MAX, CONTINUE_FRAME)
-            if stream is None:
+            if stream is None or not stream.write_at_once(plan.offer_frame):
                 return False
             stream.let_wait(QUICK_S)
             self.children.append(stream)
             self.waited_s.append(0.0)
             self.is_greeting.append(True)
-            stream.send_raw(plan.offer_frame, MSG_DONTWAIT)
         return True
 
     def _take(self, plan: Plan, data: bytes) -> bool:
         """One read of the MTA; False if it is the end of the session, or of the short way."""
-        if self.state is State.END:
+        if self.state is State.END and data:
             while data.startswith(_ABORT):
                 data = data[len(_ABORT) :]
             if not data:
@@ -166,6 +155,8 @@ class Express:
         macros, frame = None, data
         if data[CODE] == _MACRO:
             cut = CODE + _unpack(data)[0]
+            if not PAYLOAD < cut <= len(data):
+                return False
             macros, frame = data[:cut], data[cut:]
         command = frame[CODE] if len(frame) > CODE else 0
         route = plan.routes.get(command)
@@ -174,7 +165,9 @@ class Express:
         following = AFTER[self.state].get(command)
         if following is None or _unpack(frame)[0] != len(frame) - CODE:
             return False
-        if command != _CONNECT:  # which is taken apart anyway
+        if command == _CONNECT:
+            self.events.client = client_name(frame)
+        else:
             check_command(frame)
         if macros is not None:
             if macros[-1] or macros.count(0, PAYLOAD + 1) % 2:
@@ -262,7 +255,7 @@ class Express:
 
     def _note(self, step: Step) -> None:
         """All children let the step pass."""
-        command = step.command
+        command = self.command = step.command
         transaction = self.transaction
         if command == _MAIL:
             body = body_spool(self._config.manager)
@@ -276,34 +269,38 @@ class Express:
             return
         self.session_steps[command] = step
         if command == _CONNECT:
-            self.events.client = client_name(step.frame)
             self._is_postfix = step.macros is not None and is_postfix(step.macros)
 
     def _take_content(self, plan: Plan, data: bytes) -> bool:
         """From the headers to the end of the message; False leaves all of it in ``rest``, or in the transaction."""
         transaction = self.transaction
+        if transaction is None:
+            return False
         while data[CODE] == _MACRO and data[PAYLOAD] in plan.left_out:
             cut = CODE + _unpack(data)[0]
-            if transaction is None or not self._pass_on(data[:cut], transaction):
+            if not PAYLOAD < cut <= len(data):
                 return False
-            self.rest = data[cut:]
-            self.rest = data = self.rest or self.mta.receive_raw(READ_BYTES)
-            if len(data) < PAYLOAD:
-                return False
-        if transaction is None:
+            self._pass_on(data[:cut], transaction)
+            self.rest = data = data[cut:]
+            if len(data) <= PAYLOAD:
+                return not data
+        if (data[PAYLOAD] if data[CODE] == _MACRO else data[CODE]) not in _CONTENT:
             return False
         while not data.endswith(_END_FRAME) and len(data) < CONTENT_BYTES_MAX:
             more = self.mta.receive_raw(READ_BYTES)
             if not more:
                 return False
             self.rest = data = data + more
-        if not self._collect(data, transaction.message):
+        is_spooled = len(data) > self._config.manager.spool_threshold_bytes
+        if is_spooled or not self._collect(data, transaction.message):
             return False
         self.rest = _END_FRAME
         self.state = State.BODY
         if not self._give(plan, transaction.message):
             return False
-        is_told = self._let_pass()
+        if not self._let_pass():
+            self.rest, self.is_owed = _END_FRAME, False  # the session tells it, and asks nobody again
+            return False
         children = ",".join(
             f"{child.settings.name}:continue:{waited_s:.4f}" for child, waited_s in zip(plan.children, self.waited_s)
         )
@@ -315,20 +312,21 @@ class Express:
         transaction.message.close()
         self.transaction = None
         self.state = State.END
+        self.command = _END
         self.passed = 0
         self.macros.end_transaction(next_begins=False)
-        return is_told
+        return True
 
-    def _pass_on(self, macros: bytes, transaction: Transaction) -> bool:
+    def _pass_on(self, macros: bytes, transaction: Transaction) -> None:
         """The macros of a command that the MTA leaves out; ``Session`` has the reason."""
         check_command(macros)
+        self.command = _MACRO
+        self.macros.take(macros)
         if len(macros) > PAYLOAD + 1:
-            self.macros.take(macros)
             for child in self.children:
-                if child.send_raw(macros, MSG_DONTWAIT) != len(macros):
-                    child.close()
+                if child.send_what_fits(macros) != len(macros):
+                    child.close()  # it fails when it is given the message
             transaction.steps.append(Step(macros[PAYLOAD], b"", macros, is_left_out=True))
-        return True
 
     def _collect(self, data: bytes, message: Message) -> bool:
         """Take the content apart into the message; False, and the message as it was, if anything is unusual."""
@@ -336,10 +334,9 @@ class Express:
         bodies: list[bytes] = []
         macros: dict[int, bytes] = {}
         state = self.state
-        at, size = 0, len(data)
-        repeated = b""
+        at, size, repeated = 0, len(data), b""
         if data[CODE] == _MACRO:
-            repeated, headers, at = _split_headers(data)
+            repeated, headers, at = split_headers(data)
             if headers:
                 check_command(repeated)
                 macros[_HEADER] = repeated
@@ -364,7 +361,7 @@ class Express:
                 repeated = frame
                 continue
             following = AFTER[state].get(command)
-            if following is None:
+            if following is None or command not in _CONTENT:
                 return False
             state = following
             if command == _HEADER:

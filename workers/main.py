@@ -20,6 +20,7 @@ from setproctitle import setproctitle
 
 from mmgr import log as logs
 from mmgr.assignment import Assignment
+from mmgr.breaker import Panel
 from mmgr.log import RateLimit, quoted
 from mmgr.protocol.constants import COMMAND_LENGTH_MAX
 from mmgr.scoreboard import WorkerState
@@ -85,7 +86,7 @@ class _Worker:
         self._pid = os.getpid()
         self._title = Pulse(assignment, setproctitle)
         self._is_told = False
-        self._memory = Memory()
+        self._memory = Memory(Panel(assignment.scoreboard.breakers, assignment.config.enabled_children))
         self._listeners = {listener.fileno(): listener for listener in assignment.listeners}
         self._events = select.epoll()
         for descriptor in self._listeners:

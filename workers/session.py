@@ -131,6 +131,8 @@ class Session(Transactions):
     def _take_negotiation(self, frame: bytes) -> None:
         message = self._offer = decode_offer(frame)
         self._start_children()
+        for child in self._children:
+            child.consult_breaker()
         limit = time.monotonic() + NEGOTIATION_BUDGET_S
         for child in self._children:
             child.negotiate(limit)
@@ -158,6 +160,7 @@ class Session(Transactions):
         stage = "between messages" if begun.state is State.END else begun.state.value
         self._title.stage(stage, self._events.client)
         begun.hand_over(self._children)
+        self._mta.command = begun.command
         if begun.is_owed:
             self._mta.send([CONTINUE_FRAME])
         if begun.step is not None:
@@ -190,6 +193,8 @@ class Session(Transactions):
         for child in self._children:
             child.close()
         self._start_children()
+        for child in self._children:
+            child.consult_breaker()
         self._state = State.NEGOTIATED
         self._standing = None
         self._session_steps.clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from mmgr.breaker import Panel
 from mmgr.protocol.options import OptionNegotiation
 from mmgr.protocol.replies import Edit, Verdict
 from workers.message import Body
@@ -23,13 +24,19 @@ class Outcome(NamedTuple):
 class Memory:
     """What a worker remembers of its children: options by name and offer, and who decides on headers alone (hasty).
 
-    plans has the short way by the MTA's first packet; None where there is none.
+    plans has the short way by the MTA's first packet; None where there is none. panel is what all workers remember of
+    those that fail in session after session.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, panel: Panel | None = None) -> None:
+        self.panel = panel or Panel()
         self.plans: dict[bytes, Plan | None] = {}
         self.options: dict[tuple[str, OptionNegotiation], OptionNegotiation] = {}
         self.hasty: set[str] = set()
+
+    def plan_for(self, packet: bytes) -> Plan | None:
+        """The short way for an MTA that begins like this, unless a child failed and has not worked since."""
+        return self.plans.get(packet) if self.panel.is_calm() else None
 
 
 class Surroundings(NamedTuple):

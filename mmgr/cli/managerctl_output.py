@@ -91,9 +91,28 @@ def status(found: Answer) -> list[str]:
         f"generation   {found.get('generation', '?')}{', a reload is on its way' if found.get('is_reloading') else ''}",
         f"milters      {', '.join(milters) or 'none: all mail passes'}",
     ]
+    for name, breaker in found.get("breakers", {}).items():
+        lines.append(f"breaker      {printable(name)}: {_breaker(breaker)}")
     if overrides:
         lines.append(f"overrides    {', '.join(overrides)} (milter-managerctl reset MILTER takes one back)")
     return [*lines, *_reload(found.get("last_reload")), *_troubles(found)]
+
+
+def _breaker(breaker: Answer) -> str:
+    """Of an open one: since when, and when a session tries."""
+    failures = f"{breaker.get('failures', '?')} failures in a row"
+    when = "one tries now" if breaker.get("is_probed") else f"one tries in {duration(breaker.get('next_probe_s', 0))}"
+    return f"open for {duration(breaker.get('open_s', 0))}, {failures}; sessions do without it, {when}"
+
+
+def _breaker_cell(breaker: Answer | None) -> str:
+    """For a table: ``closed``, ``closed (2)`` after failures, ``open 3 min``, ``off``."""
+    if not breaker:
+        return "-"
+    word = printable(breaker.get("state", "?"))
+    if word == "open":
+        return f"open {duration(breaker.get('open_s', 0))}"
+    return f"{word} ({breaker['failures']})" if breaker.get("failures") else word
 
 
 def _reload(last: Answer | None) -> list[str]:
@@ -155,11 +174,9 @@ def milters(found: Answer) -> list[str]:
             mean = f"{1000 * seconds / count:.1f}" if count else "-"
             refused = sum(verdicts.get(name, 0) for name in ("reject", "temporary-failure", "discard", "quarantine"))
             sockets = ", ".join(one.get("connection_spec", [])) or "-"
-            override = one["override"] or "-"
-            rows.append(
-                (one["milter"], one["state"], override, count, mean, refused, verdicts.get("failed", 0), sockets)
-            )
-    heads = ("MILTER", "STATE", "OVERRIDE", "ANSWERS", "MEAN_MS", "REFUSED", "FAILED", "SOCKET")
+            about = (one["milter"], one["state"], one["override"] or "-", _breaker_cell(one.get("breaker")))
+            rows.append((*about, count, mean, refused, verdicts.get("failed", 0), sockets))
+    heads = ("MILTER", "STATE", "OVERRIDE", "BREAKER", "ANSWERS", "MEAN_MS", "REFUSED", "FAILED", "SOCKET")
     return table(heads, rows)
 
 

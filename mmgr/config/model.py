@@ -133,6 +133,8 @@ class ChildSettings:
     writing_timeout_s: float = 25.0
     reading_timeout_s: float = 25.0
     end_of_message_timeout_s: float = 290.0
+    breaker_failures: int = 5
+    breaker_retry_s: float = 10.0
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,9 @@ class Instance(Protocol):
     def request_change(self, change: Change, on_result: OnResult) -> None:
         """Treat a child in another way from now on."""
 
+    def close_breaker(self, child: str) -> None:
+        """Let sessions use a child again that failed in many of them; nothing if none did, or there is no such."""
+
     def stop(self) -> None:
         """End after the sessions that run."""
 
@@ -122,7 +125,8 @@ class Desk:
         self._change(Change(child, Override(name)), on_answer)
 
     def _reset(self, _name: str, child: str, on_answer: OnAnswer) -> None:
-        """Whatever made us treat the child in another way than configured ends; a breaker's place is here."""
+        """Whatever made us treat the child in another way than configured ends, be it people's word or its failures."""
+        self._instance.close_breaker(child)
         self._change(Change(child, None), on_answer)
 
     def _change(self, change: Change, on_answer: OnAnswer) -> None:

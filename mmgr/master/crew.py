@@ -65,6 +65,7 @@ class Crew:
         self.blueprint = blueprint
         self.scoreboard = Scoreboard(SLOTS)
         self.scoreboard.tallies.names.extend(child.name for child in blueprint.config.children)
+        self.scoreboard.breakers.extend(blueprint.config.children)
         self.slots: list[Slot] = []
         self.stacks = StackPipe()
         self.vitals = Vitals()
@@ -117,6 +118,7 @@ class Crew:
         """One of our processes ended; was it one of these?"""
         for slot in self.slots:
             if slot.pid == pid:
+                self.scoreboard.breakers.bury(pid)
                 self._bury(slot, status, now)
                 return True
         return False

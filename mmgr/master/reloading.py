@@ -168,6 +168,7 @@ class Reloader:
             pool = pool_of(config, self._last_generation)
         removed = [listener for listener in old.listeners if listener not in listeners]
         self._crew.scoreboard.tallies.names.extend(child.name for child in config.children)
+        self._crew.scoreboard.breakers.extend(config.children)
         self._crew.adopt(Blueprint(self._last_generation, config, tuple(listeners), pool, base, overrides))
         self._running = _Running(old, now, added, removed, control, callers)
         for listener in added:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mmgr.breaker import State
 from mmgr.config.model import ChildSettings
 from mmgr.master.crew import Crew
 from mmgr.master.reloading import Reloader
@@ -31,6 +32,7 @@ def snapshot(crew: Crew, reloader: Reloader, backlog: int, now: float) -> dict[s
         "last_reload": vars(reloader.last_result) if reloader.last_result else None,
         "overrides": {name: override.value for name, override in blueprint.overrides.items()},
         "milters": [{"milter": child.name, "state": _state(child)} for child in blueprint.config.children],
+        "breakers": {name: told for name, told in _breakers(crew).items() if told["state"] == "open"},
         "listeners": [str(listener.endpoint) for listener in blueprint.listeners],
         "backlog": backlog,
         "pool": {
@@ -89,15 +91,34 @@ def milters(crew: Crew) -> list[dict[str, Any]]:
             "buckets": total.buckets,
         }
     configured = {child.name: child for child in blueprint.config.children}
+    breakers = _breakers(crew)
     names = [*configured, *(name for name in {**blueprint.overrides, **stages} if name not in configured)]
     return [
         {
             **_milter(name, configured.get(name)),
             "override": blueprint.overrides[name].value if name in blueprint.overrides else "",
+            "breaker": breakers.get(name),
             "stages": stages.get(name, {}),
         }
         for name in names
     ]
+
+
+def _breakers(crew: Crew) -> dict[str, dict[str, Any]]:
+    """Of each configured child: off, closed or open, its failures in a row, and of an open one since when it is."""
+    shared = crew.scoreboard.breakers
+    now, found = shared.clock(), {}
+    for child in crew.blueprint.config.children:
+        place = shared.place(child)
+        state = shared.state(place) if place >= 0 else State()
+        found[child.name] = {
+            "state": "off" if place < 0 else "open" if state.is_open else "closed",
+            "failures": state.failures,
+            "open_s": now - state.open_since if state.is_open else 0.0,
+            "next_probe_s": max(0.0, state.next_probe - now) if state.is_open else 0.0,
+            "is_probed": state.is_probed(now),
+        }
+    return found
 
 
 def _milter(name: str, child: ChildSettings | None) -> dict[str, Any]:

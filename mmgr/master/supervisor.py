@@ -172,6 +172,15 @@ class Supervisor:
         else:
             self._reloader.request(on_result, time.monotonic(), change)
 
+    def close_breaker(self, child: str) -> None:
+        """Let sessions use a child again that failed in many of them, and forget its failures."""
+        was = self._crew.scoreboard.breakers.close(child)
+        if was is not None:
+            after_s = time.monotonic() - was.open_since
+            log.info(
+                "breaker-closed session=- child=%s failures=%d after_s=%.1f cause=reset", child, was.failures, after_s
+            )
+
     def snapshot(self) -> dict[str, Any]:
         """The state of the instance as plain values, see ``mmgr.master.status``."""
         return status.snapshot(self._crew, self._reloader, self._backlog, time.monotonic())

@@ -49,7 +49,8 @@ STAGES = {
 class Rig:
     """A manager and its children, each a ``MilterPeer`` by name, in the order to be asked. A context manager.
 
-    keys: further keys of a child's section, by its name; all other arguments are those of ``Manager``.
+    keys: further keys of a child's section, by its name; all other arguments are those of ``Manager``. Breakers are off
+    unless keys have them on, as many a child here is bad in one test after another.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Rig:
         return {
             name: {
                 "connection_spec": str(self.children[name].endpoint),
+                "breaker_failures": "0",
                 **self._keys.get(name, {}),
                 **changed.get(name, {}),
             }

@@ -234,6 +234,32 @@ def test_the_status_of_a_daemon_in_trouble_says_so() -> None:
     assert "2 sessions wait too long" in text
 
 
+BREAKER = {"state": "open", "failures": 7, "open_s": 200.0, "next_probe_s": 4.2, "is_probed": False}
+
+
+@pytest.mark.parametrize(("is_probed", "when"), [(False, "one tries in 4 s"), (True, "one tries now")])
+def test_the_status_says_which_milters_are_left_alone(is_probed: bool, when: str) -> None:
+    lines = managerctl_output.status({**STATUS, "breakers": {"a": {**BREAKER, "is_probed": is_probed}}})
+    text = f"a: open for 3 min 20 s, 7 failures in a row; sessions do without it, {when}"
+    assert f"breaker      {text}" in lines
+
+
+@pytest.mark.parametrize(
+    ("breaker", "shown"),
+    [
+        (BREAKER, "open 3 min 20 s"),
+        ({**BREAKER, "state": "closed", "failures": 2}, "closed (2)"),
+        ({**BREAKER, "state": "closed", "failures": 0}, "closed"),
+        ({"state": "off"}, "off"),
+        (None, "-"),
+    ],
+)
+def test_the_milters_have_the_state_of_their_breakers(breaker: object, shown: str) -> None:
+    milter = {"milter": "a", "state": "enabled", "override": "", "stages": {}, "breaker": breaker}
+    heads, line = managerctl_output.milters({"milters": [milter]})
+    assert line[heads.index("BREAKER") : heads.index("ANSWERS")].strip() == shown
+
+
 def test_nothing_in_an_answer_can_steer_the_terminal() -> None:
     evil = {**STATUS, "listeners": ["\x1b]0;x\x07"], "last_death": "\x9b2J\r\n", "milters": []}
     assert all(line.isprintable() for line in managerctl_output.status(evil))

@@ -77,6 +77,7 @@ def test_every_setting_reaches_its_field(directory: Directory) -> None:
         + "description = d\nenabled = no\nfallback_status = discard\n"
         "evaluation_mode = yes\napplicable_conditions = S25R\nscan_group = g\npipelining = no\n"
         "connection_timeout = 1\nwriting_timeout = 2\nreading_timeout = 3\nend_of_message_timeout = 4.5\n"
+        "breaker_failures = 6\nbreaker_retry = 0.5\n"
     )
     config, default = directory.config(), Config(children=(ChildSettings("a", ()),))
     records = [(getattr(config, name), getattr(default, name)) for name in RECORDS if name != "milters"]

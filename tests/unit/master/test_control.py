@@ -42,6 +42,7 @@ class Master:
         self.registered: dict[int, Callable[[int], None]] = {}
         self.waiting: list[OnResult] = []
         self.changes: list[Change] = []
+        self.closed: list[str] = []
         self.stops = 0
         self.snapshots = 0
         self.filler = ""
@@ -63,6 +64,9 @@ class Master:
 
     def request_reload(self, on_result: OnResult) -> None:
         self.waiting.append(on_result)
+
+    def close_breaker(self, child: str) -> None:
+        self.closed.append(child)
 
     def request_change(self, change: Change, on_result: OnResult) -> None:
         self.changes.append(change)
@@ -232,6 +236,7 @@ def test_a_change_names_a_milter(house: House, name: str) -> None:
     house.send(peer, request=name, milter="clamav-milter")
     override = None if name == "reset" else Override(name)
     assert house.master.changes == [Change("clamav-milter", override)]
+    assert house.master.closed == (["clamav-milter"] if name == "reset" else [])
     house.master.waiting[0](ReloadResult(True, 2))
     assert answer_on(peer)["result"] == {"generation": 2}
 

@@ -7,138 +7,44 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Optional, Union
+from typing import Callable
 from unittest import mock
 
 from mmgr.config.model import ChildSettings, Config, FallbackStatus
-from mmgr.endpoint import Endpoint
-from mmgr.errors import PeerClosed
-from mmgr.protocol.commands import Abort, Macro, Quit, encode_command
+from mmgr.protocol.commands import (
+    Abort,
+    Body,
+    BodyEob,
+    Connect,
+    Data,
+    Eoh,
+    Header,
+    Helo,
+    Macro,
+    Mail,
+    Quit,
+    Rcpt,
+    encode_command,
+)
 from mmgr.protocol.constants import COMMAND_LENGTH_MAX, REPLY_LENGTH_MAX, Command, ProtocolFlag, Reply
 from mmgr.protocol.framing import CODE, LENGTH_PREFIX, PAYLOAD, FrameBuffer
-from mmgr.protocol.options import ALL_ACTIONS, ALL_STEPS, OptionNegotiation, decode_options
-from mmgr.protocol.replies import Continue, encode_reply
+from mmgr.protocol.options import OptionNegotiation, decode_options
 from mmgr.stream import FrameStream
+from tests.unit.workers.scripted import AWAY, CONTINUE, OFFER, PATIENCE_S, Script, ScriptedChild
 from workers import session
 from workers.express import Express
 from workers.session import Session, serve
 from workers.surroundings import Memory
 from workers.title import Title
 
-OFFER = OptionNegotiation(6, ALL_ACTIONS, ALL_STEPS)
-CONTINUE = encode_reply(Continue())
 ABORT, QUIT = encode_command(Abort()), encode_command(Quit())
-PATIENCE_S = 20.0
-_MARK = b"\0\0\0\1Z"
 _NO_ANSWER = frozenset(map(int, (Command.SMFIC_MACRO, Command.SMFIC_ABORT, Command.SMFIC_QUIT)))
 _NOT_FINAL = frozenset(map(int, Reply)) - frozenset(b"cartdys4fO")
 _REFUSES_RECIPIENT = frozenset(b"rty")
-
-Move = Union[bytes, float, Callable[[], object], None]
-"""What a child does in place of saying continue: bytes in one write, a pause in seconds, a call, None to hang up."""
-
-Script = Mapping[tuple[int, int], Sequence[Move]]
-"""Moves by command and which of its kind it is, counted from 0 over all connections of a session."""
-
-
-class ScriptedChild:
-    """A milter that serves one connection after another. heard has the frames of each since ``behave``."""
-
-    def __init__(self, path: Path) -> None:
-        self.endpoint = Endpoint("unix", path=str(path))
-        self.heard: list[list[bytes]] = []
-        self.is_busy = False
-        self._options = OFFER
-        self._script: Script = {}
-        self._counts: dict[int, int] = {}
-        self._marked = threading.Event()
-        self._listening = socket.socket(socket.AF_UNIX)
-        self._listening.bind(str(path))
-        self._listening.listen()
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-
-    def behave(self, options: OptionNegotiation, script: Script) -> None:
-        """From now on, with nothing heard yet."""
-        self._options, self._script, self._counts, self.heard = options, script, {}, []
-
-    def settle(self) -> list[list[bytes]]:
-        """What it heard, once all connections so far are over."""
-        self._marked.clear()
-        with socket.socket(socket.AF_UNIX) as marking:
-            marking.connect(self.endpoint.path)
-            marking.sendall(_MARK)
-            assert self._marked.wait(PATIENCE_S), "a connection to a child is not over"
-        return self.heard
-
-    def stop(self) -> None:
-        """Serve nobody any more."""
-        self._listening.shutdown(socket.SHUT_RDWR)
-        self._thread.join(5)
-        self._listening.close()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                connected, _ = self._listening.accept()
-            except OSError:
-                return
-            try:
-                self._converse(connected)
-            except PeerClosed:
-                pass
-            finally:
-                connected.close()
-                self.is_busy = False
-
-    def _converse(self, connected: socket.socket) -> None:
-        stream = FrameStream(connected, COMMAND_LENGTH_MAX)
-        heard: list[bytes] = []
-        while True:
-            frame = stream.read(None)
-            if frame == _MARK:
-                return self._marked.set()
-            if not heard:
-                self.heard.append(heard)
-            heard.append(frame)
-            moves = self._moves(frame[CODE])
-            self.is_busy = len(moves) > 1
-            for move in moves:
-                if move is None:
-                    return None
-                _make(connected, move)
-            self.is_busy = False
-
-    def _moves(self, command: int) -> Sequence[Move]:
-        which = self._counts.get(command, 0)
-        self._counts[command] = which + 1
-        found = self._script.get((command, which))
-        if found is not None:
-            return found
-        if command == Command.SMFIC_OPTNEG:
-            return [encode_reply(self._options)]
-        return [CONTINUE] if self._options.wants(command) and self._options.answers(command) else []
-
-
-def _make(connected: socket.socket, move: Union[bytes, float, Callable[[], object]]) -> None:
-    if callable(move):
-        move()
-    elif isinstance(move, bytes):
-        try:
-            connected.sendall(move)
-        except OSError:
-            pass  # who refused a message is hung up on; what is still to be read is read
-    else:
-        time.sleep(move)
-
-
-def byte_by_byte(data: bytes) -> list[Move]:
-    """Each in a write of its own."""
-    return [move for at in range(len(data)) for move in (data[at : at + 1], 0.001)]
 
 
 # ---- the MTA
@@ -161,7 +67,7 @@ class Say:
     mail: int = -1
     cuts: tuple[int, ...] = ()
     is_held: bool = False
-    then: Optional[Callable[[], object]] = None
+    then: Callable[[], object] | None = None
 
     @property
     def command(self) -> int:
@@ -175,6 +81,29 @@ class Say:
         return self.ahead + (self.frame if answer.wants(self.command) else b"")
 
 
+CONNECT = Say(
+    encode_command(Connect(b"mx", ord("4"), 25, b"192.0.2.7")), macros(Command.SMFIC_CONNECT, j=b"mx", v=b"Postfix 3.7")
+)
+HELO = Say(encode_command(Helo(b"mx")))
+END = [Say(ABORT, is_held=True), Say(ABORT, is_held=True), Say(QUIT)]
+
+
+def a_mail(number: int = 0, n_recipients: int = 1, chunks: Sequence[bytes] = (b"hi\r\n",)) -> list[Say]:
+    """A message as Postfix sends it: macros ahead of each command, those of the headers ahead of each."""
+    queue_id = b"Q%d" % number
+    says = [Say(encode_command(Mail(b"<a@b>")), macros(Command.SMFIC_MAIL, mail_addr=b"a@b"), number)]
+    ahead = macros(Command.SMFIC_RCPT, i=queue_id)
+    says += [Say(encode_command(Rcpt(b"<r%d@d>" % which)), ahead, number) for which in range(n_recipients)]
+    says.append(Say(encode_command(Data()), macros(Command.SMFIC_DATA, i=queue_id), number))
+    ahead = macros(Command.SMFIC_HEADER, i=queue_id)
+    headers = [Header(name, b" 1") for name in (b"From", b"Subject", b"X-Last")]
+    says += [Say(encode_command(header), ahead, number, is_held=True) for header in headers]
+    says.append(Say(encode_command(Eoh()), macros(Command.SMFIC_EOH, i=queue_id), number, is_held=True))
+    ahead = macros(Command.SMFIC_BODY, i=queue_id)
+    says += [Say(encode_command(Body(chunk)), ahead, number, is_held=True) for chunk in chunks]
+    return [*says, Say(encode_command(BodyEob()), macros(Command.SMFIC_BODYEOB, i=queue_id), number)]
+
+
 @dataclass(frozen=True)
 class Talk:
     """What an MTA says after its offer. is_stubborn: it goes on with a message that was refused, or let go.
@@ -184,7 +113,7 @@ class Talk:
 
     says: Sequence[Say]
     is_stubborn: bool = False
-    ends_after: Optional[int] = None
+    ends_after: int | None = None
     offer: OptionNegotiation = OFFER
 
 
@@ -212,6 +141,10 @@ class ScriptedMta:
             self._socket.shutdown(socket.SHUT_WR)
         while self._hear():
             pass
+
+    def hang_up(self) -> None:
+        """Close, in the middle of whatever it waits for."""
+        self._socket.shutdown(socket.SHUT_RDWR)
 
     def _say_all(self, answer: OptionNegotiation) -> None:
         held, due = b"", []
@@ -325,8 +258,9 @@ class Stage:
     def __init__(self, children: Sequence[ScriptedChild]) -> None:
         self.children = children
         self.n_used = len(children)
-        self.begun: Optional[Express] = None
+        self.begun: Express | None = None
         self.n_long = 0
+        self.mta: ScriptedMta | None = None
         self._options: Sequence[OptionNegotiation] = ()
         self._scripts: Sequence[Script] = ()
         self._config = Config()
@@ -362,6 +296,17 @@ class Stage:
         """Play it to a ``Session`` alone."""
         return self._played(talk, self._serve_long)
 
+    @contextmanager
+    def without(self, position: int) -> Iterator[None]:
+        """Nobody listens in one child's place."""
+        path = Path(self.children[position].endpoint.path)
+        away = path.with_suffix(AWAY)
+        path.rename(away)
+        try:
+            yield
+        finally:
+            away.rename(path)
+
     def _played(self, talk: Talk, way: Callable[[FrameStream, Memory, Title], None]) -> Seen:
         for child, options, script in zip(self.children, self._options, self._scripts):
             child.behave(options, script)
@@ -376,7 +321,7 @@ class Stage:
         serving = threading.Thread(
             target=way, args=(FrameStream(theirs, COMMAND_LENGTH_MAX), memory, title), daemon=True
         )
-        mta = ScriptedMta(ours, talk, lambda: not any(child.is_busy for child in self.children))
+        self.mta = mta = ScriptedMta(ours, talk, lambda: not any(child.is_busy for child in self.children))
         with ours, logged() as seen.lines:
             serving.start()
             mta.run()
