@@ -130,8 +130,8 @@ class Correspondent:
         """
         if options is self._assumed:
             return
-        self._assumed = self._around.memory.options[self.name, self._around.offer] = options
-        self._around.memory.plans.clear()
+        self._assumed = options
+        self._around.memory.keep_options(self.name, self._around.offer, options)
         told = self._around.told()
         if told.version and lacks(options, told):
             self._is_to_blame = False

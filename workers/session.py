@@ -143,7 +143,7 @@ class Session(Transactions):
         for child in self._children:
             child.connect_early()
         if frame not in self._memory.plans and not any(child.failure for child in self._children):
-            self._memory.plans[frame] = make_plan(self._config, message, self._mta.answer, wanted)
+            self._memory.keep_plan(frame, make_plan(self._config, message, self._mta.answer, wanted))
 
     def _take_over(self, begun: Express) -> None:
         """Go on where the short way ended, in the middle of a command if need be: ``rest`` is looked at anew."""

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from mmgr.breaker import Panel
 from mmgr.protocol.options import OptionNegotiation
 from mmgr.protocol.replies import Edit, Verdict
+from mmgr.tally import CHILDREN_MAX
 from workers.message import Body
 from workers.plan import Step
 from workers.route import Plan
@@ -19,6 +20,10 @@ class Outcome(NamedTuple):
     verdict: Verdict
     edits: Sequence[Edit] = ()
     new_body: Body | None = None
+
+
+OFFERS_MAX = 64
+"""An MTA always offers the same; whoever invents new offers all the time is not to fill the memory."""
 
 
 class Memory:
@@ -37,6 +42,19 @@ class Memory:
     def plan_for(self, packet: bytes) -> Plan | None:
         """The short way for an MTA that begins like this, unless a child failed and has not worked since."""
         return self.plans.get(packet) if self.panel.is_calm() else None
+
+    def keep_plan(self, packet: bytes, plan: Plan | None) -> None:
+        """The short way for an MTA that begins like this, from now on."""
+        if len(self.plans) >= OFFERS_MAX:
+            self.plans.clear()
+        self.plans[packet] = plan
+
+    def keep_options(self, name: str, offer: OptionNegotiation, options: OptionNegotiation) -> None:
+        """What a child answered to an offer; all plans have to be made anew."""
+        if len(self.options) >= OFFERS_MAX * CHILDREN_MAX:
+            self.options.clear()
+        self.options[name, offer] = options
+        self.plans.clear()
 
 
 class Surroundings(NamedTuple):
