@@ -110,7 +110,16 @@ def test_top_on_a_terminal_leaves_it_clean_when_interrupted(rig: Rig) -> None:
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm"}
     command = [*COMMAND, "-s", f"unix:{rig.manager.control_path}", "top", "--interval", "0.1"]
-    with subprocess.Popen(command, cwd=CHECKOUT, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as top:
+    with subprocess.Popen(
+        command,
+        cwd=CHECKOUT,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment,
+        # a job in the background ignores it, and so would what it starts
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+    ) as top:
         os.close(theirs)
         seen = b""
         while seen.count(b"\x1b[H") < 2:
