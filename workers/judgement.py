@@ -128,19 +128,8 @@ class Judgement:
 
         For a child that works alone: ``advance``, in one step. Raises ChildError, SpoolError.
         """
-        try:
-            frames = () if self._unsent else self._link.receive_now(self._wait_s)
-            if frames:
-                self._take(frames)
-            while self.verdict is None and self._send():
-                pass
-        except PEER_ERRORS as error:
-            raise translated(error) from error
-        if self.verdict is not None:
-            return False
-        if not frames and time.monotonic() >= self.deadline:
-            raise ChildTimeout("no answer in time")
-        return True
+        self.advance(is_readable=not self._unsent, wait_s=self._wait_s)
+        return self.verdict is None
 
     def abandon(self) -> None:
         """Nobody wants to know any more: forget what came."""

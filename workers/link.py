@@ -162,18 +162,11 @@ class ChildLink:
         except PEER_ERRORS as error:
             raise translated(error) from error
 
-    def reply(self, limit: Callable[[], float | None]) -> ReplyMessage:
-        """The next reply but progress, within the reading timeout, which progress starts anew. Raises ChildError.
-
-        limit gives a deadline that all children share, if there is one.
-        """
-        started = time.monotonic()
-        if self.is_clear and self.hears(CONTINUE_FRAME):
-            return CONTINUE
-        return self.late_reply(started, limit)
-
     def late_reply(self, started: float, limit: Callable[[], float | None]) -> ReplyMessage:
-        """``reply``, after something else than continue came, or nothing since started, a monotonic time."""
+        """The next reply but progress, within the reading timeout since started, which progress starts anew.
+
+        limit gives a deadline that all children share, if there is one. Raises ChildError.
+        """
         if not self._stream.has_frame():
             self._patience()
         return decode_reply_of_child(self._next(self._settings.reading_timeout_s, limit(), started))

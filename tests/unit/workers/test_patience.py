@@ -68,7 +68,7 @@ def deadlines(clock: Clock, replies: list[ReplyMessage], limit_s: float | None =
     """The deadlines of one reply, in seconds from its beginning."""
     stream = Stream(clock, replies)
     reached = ChildLink(SETTINGS, stream, lambda: None)  # type: ignore[arg-type]
-    reached.reply(lambda: None if limit_s is None else 1000.0 + limit_s)
+    reached.late_reply(1000.0, lambda: None if limit_s is None else 1000.0 + limit_s)
     return stream.deadlines
 
 
@@ -93,7 +93,7 @@ def test_the_mta_is_asked_for_patience_whenever_a_child_asks_for_it(clock: Clock
     calls: list[float] = []
     said: list[ReplyMessage] = [Progress(), Progress(), Continue()]
     reached = ChildLink(SETTINGS, Stream(clock, said), lambda: calls.append(clock.now))  # type: ignore[arg-type]
-    reached.reply(lambda: None)
+    reached.late_reply(1000.0, lambda: None)
     assert calls == [1004.0, 1008.0]
 
 
