@@ -106,9 +106,9 @@ def what_came_back(rig: Rig, data: bytes, closes: bool = False) -> bytes:
 
 
 def complaints(rig: Rig, offset: int) -> list[str]:
-    """The warnings and errors in the log since offset."""
+    """The warnings and errors in the log since offset, but for the master's remark that its only worker is busy."""
     lines = rig.manager.log_text()[offset:].splitlines()
-    return [line for line in lines if " warning: " in line or " error: " in line]
+    return [line for line in lines if " warning: " in line or " error: " in line if " all-workers-busy " not in line]
 
 
 def complaints_about(rig: Rig, data: bytes, closes: bool = False) -> list[str]:
