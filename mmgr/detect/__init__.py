@@ -1,0 +1,1 @@
+"""Finds the milters that are installed: a function of a root directory, read as files alone, no program is run."""

@@ -1,0 +1,1 @@
+"""One file per milter: where its settings are, and what they say of its socket."""
