@@ -4,11 +4,12 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.9 python3.10 py
     $$p -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
-CODE := mmgr workers tests benchmarks
+CODE := mmgr workers tests benchmarks packaging
 RUN_DIR := run
 
 .DEFAULT_GOAL := help
 .PHONY: help venv run test check format lint types unit bench bench-docs system-packages clean
+.PHONY: wheels srpm rpm install uninstall man build/rpm/sources
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -64,6 +65,60 @@ bench: system-packages $(VENV)/.test ## ratios beside Postfix alone (BENCH=quick
 
 bench-docs: system-packages $(VENV)/.test ## the same, and put the figures into docs/performance.md
 	$(BIN)/python -m benchmarks --publish
+
+# ---- packages, see docs/packaging.md
+
+WHEELS := build/wheels
+RPM_TOP := build/rpm
+# which releases of EL `make rpm` builds for, where it does not run on one
+EL ?= 8 9
+# Pythons that byte code is made for, where it does not run on EL; the package serves all of its Pythons without, too
+COMPILE_PYTHONS ?= $(foreach v,3.12 3.11 3.9,$(shell python$(v) -c 'import sys; print(sys.executable)' 2>/dev/null))
+RPM_FLAGS := --define "_topdir $(CURDIR)/$(RPM_TOP)"
+FOREIGN_FLAGS = --nodeps --define "rhel $$el" --define "dist .el$$el" --define "build_python $(PYTHON)" \
+    --define "compile_pythons $(COMPILE_PYTHONS)"
+RPM_BUILD = if [ -e /etc/redhat-release ]; then rpmbuild $(RPM_FLAGS) $(1) $(RPM_TOP)/SPECS/milter-manager.spec; \
+    else for el in $(EL); do rpmbuild $(RPM_FLAGS) $(FOREIGN_FLAGS) $(1) $(RPM_TOP)/SPECS/milter-manager.spec || exit 1; done; fi
+
+wheels: ## fetch the pinned run-time packages (needs PyPI unless they are in build/wheels)
+	@$(PYTHON) -B packaging/wheels.py check $(WHEELS) 2>/dev/null || { \
+	    $(MAKE) --no-print-directory $(BIN)/python && $(BIN)/python -B packaging/wheels.py fetch $(WHEELS); }
+
+$(RPM_TOP)/sources: wheels
+	@command -v rpmbuild >/dev/null || { echo "there is no rpmbuild (EL: dnf install rpm-build, Debian: apt-get install rpm)" >&2; exit 1; }
+	@mkdir -p $(RPM_TOP)/SOURCES && cp -p $(WHEELS)/*.whl $(RPM_TOP)/SOURCES/
+	@$(PYTHON) -B packaging/source_archive.py $(RPM_TOP)
+
+srpm: $(RPM_TOP)/sources ## the source RPM, in build/rpm/SRPMS; it builds offline
+	@$(call RPM_BUILD,-bs --quiet)
+	@ls $(RPM_TOP)/SRPMS/*.src.rpm
+
+rpm: $(RPM_TOP)/sources ## the RPM, in build/rpm/RPMS (EL=8 or EL=9 for one release alone)
+	@$(call RPM_BUILD,-bb --quiet)
+	@ls $(RPM_TOP)/RPMS/*/*.rpm
+
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+ENVIRONMENT_FILE ?= $(SYSCONFDIR)/$(if $(wildcard /etc/debian_version),default,sysconfig)/milter-manager
+PLACES = --destdir "$(DESTDIR)" --prefix $(PREFIX) --sysconfdir $(SYSCONFDIR) --environment-file $(ENVIRONMENT_FILE)
+NEWER_SYSTEMD = $(shell systemctl --version 2>/dev/null | awk 'NR == 1 && $$2 >= 247 {print "--newer-systemd"}')
+
+install: ## install below PREFIX (/usr/local); DESTDIR= stages it, PYTHON_ENV=DIR runs it from a virtual environment
+ifeq ($(PYTHON_ENV),)
+	@$(MAKE) --no-print-directory wheels
+	$(PYTHON) -B packaging/lay_out.py install --record $(PLACES) $(NEWER_SYSTEMD) --wheels $(WHEELS) \
+	    $(foreach p,$(wildcard /usr/bin/python3.9 /usr/bin/python3.11 /usr/bin/python3.12),--compile-with $(p))
+else
+	$(PYTHON) -B packaging/lay_out.py install --record $(PLACES) $(NEWER_SYSTEMD) --env $(PYTHON_ENV)
+endif
+	@echo "next: systemd-sysusers && systemd-tmpfiles --create milter-manager.conf && $(PREFIX)/libexec/milter-manager/join-groups"
+	@echo "      systemctl daemon-reload && systemctl enable --now milter-manager"
+
+uninstall: ## remove what `make install` put there, except configuration that was edited
+	$(PYTHON) -B packaging/lay_out.py uninstall $(PLACES)
+
+man: $(VENV)/.run ## write the manual pages in docs/man anew from what --help says
+	$(BIN)/python -B packaging/manual.py
 
 system-packages:
 	@tests/support/install-system-packages

@@ -4,8 +4,8 @@ Each field has a single writer, the slot's worker or the master, so nothing is l
 states stand side by side, so that counting them is one C call. What was counted for each child is in ``tallies``. The
 ``breakers``, which have many writers and a lock, are memory of their own.
 
-Layout, version 2: a header of 64 bytes (``char magic[4], uint32 version, uint32 slots, uint32 slots_used,
-uint32 spare_wanted, uint32 is_overloaded``), one state byte per slot, one stage byte per slot, then from a multiple of
+Layout, version 3: a header of 64 bytes (``char magic[4], uint32 version, uint32 slots, uint32 slots_used,
+uint32 spare_wanted, uint32 is_overloaded, uint32 is_stressed``), one state byte per slot, one stage byte per slot, then from a multiple of
 64 on one record of 64 bytes per slot: ``uint64 sessions, uint64 sessions_before, double beat, double due, double
 accepted, double negotiated, double started, int32 pid, uint32 generation``. Times are monotonic seconds. The worker
 writes state, stage, sessions, beat, due, accepted and negotiated; the master all the rest, and the state of a slot that
@@ -23,12 +23,12 @@ from typing import NamedTuple
 from mmgr.breaker import Breakers
 from mmgr.tally import Answer, Tallies, Total
 
-LAYOUT_VERSION = 2
+LAYOUT_VERSION = 3
 
-_HEADER = struct.Struct("@4sIIIII")
+_HEADER = struct.Struct("@4sIIIIII")
 _HEADER_BYTES = 64
 _NUMBER = struct.Struct("@I")
-_SLOTS_USED, _SPARE_WANTED, _IS_OVERLOADED = 12, 16, 20
+_SLOTS_USED, _SPARE_WANTED, _IS_OVERLOADED, _IS_STRESSED = 12, 16, 20, 24
 _RECORD = struct.Struct("@QQdddddiI")
 _COUNT = struct.Struct("@Q")
 _COUNTS = struct.Struct("@QQ")
@@ -79,7 +79,7 @@ class Scoreboard:
         self._stages = self._states + capacity
         self._records = -(-(self._stages + capacity) // 64) * 64
         self._map = mmap.mmap(-1, self._records + capacity * _RECORD.size)
-        _HEADER.pack_into(self._map, 0, b"mmsb", LAYOUT_VERSION, capacity, 0, 0, 0)
+        _HEADER.pack_into(self._map, 0, b"mmsb", LAYOUT_VERSION, capacity, 0, 0, 0, 0)
         self.tallies = Tallies(capacity)
         self.breakers = Breakers()
 
@@ -161,6 +161,15 @@ class Scoreboard:
     def set_overloaded(self, is_overloaded: bool) -> None:
         """Let the reserve answer, or not any more."""
         self._set_number(_IS_OVERLOADED, is_overloaded)
+
+    @property
+    def is_stressed(self) -> bool:
+        """Are so many workers busy that milters may be spared (the conditions No Stress and Stress Notify)?"""
+        return bool(self._number(_IS_STRESSED))
+
+    def set_stressed(self, is_stressed: bool) -> None:
+        """Say so, or that it is over."""
+        self._set_number(_IS_STRESSED, is_stressed)
 
     # ---- by anybody
 

@@ -30,7 +30,7 @@ OTHERS = "(others)"
 """The name that all children share for which there was no place any more."""
 
 STAGES = ("connect", "helo", "mail", "rcpt", "data", "end-of-header", "end-of-message", "other")
-VERDICTS = ("continue", "accept", "reject", "temporary-failure", "discard", "quarantine", "failed", "other")
+VERDICTS = ("continue", "accept", "reject", "temporary-failure", "discard", "quarantine", "failed", "stopped", "other")
 BOUNDS_S = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 """The upper bounds of the buckets; one more takes what is slower. An answer on a bound belongs below it."""
 

@@ -15,8 +15,8 @@ from mmgr.protocol.commands import Abort, encode_command
 from mmgr.protocol.constants import STAGE_NAMES, Command
 from mmgr.protocol.replies import Continue, Skip, Verdict
 from workers import childlog
+from workers.conditional import Conditional
 from workers.content import Content, drops_spaces, short_blocks, with_space
-from workers.correspondent import Correspondent
 from workers.giving import Given, give
 from workers.judgement import Judgement
 from workers.link import PEER_ERRORS, translated
@@ -37,7 +37,7 @@ FAULTS = (ChildError, *PEER_ERRORS)
 """What a child does wrong: it is out for the session then, and its fallback counts."""
 
 
-class Child(Correspondent):
+class Child(Conditional):
     """One child in one session. verdict is the last that decided something in the current transaction, for the log."""
 
     def __init__(self, settings: ChildSettings, around: Surroundings) -> None:
@@ -56,8 +56,11 @@ class Child(Correspondent):
             self.failure = ChildUnavailable("it failed in many sessions, and is left alone for a while")
 
     def negotiate(self, limit: float) -> None:
-        """Connect and negotiate until limit, unless what it wants is remembered. Never raises; see ``failure``."""
-        if self.options is None and self.failure is None:
+        """Connect and negotiate until limit, unless what it wants is remembered. Never raises; see ``failure``.
+
+        One with conditions is connected only once they let it take part.
+        """
+        if self.options is None and self.failure is None and self._gate is None:
             try:
                 self._open(limit)
             except FAULTS as error:
@@ -70,7 +73,7 @@ class Child(Correspondent):
         if step.command == _MAIL:
             self.begin_message()
         self._said = CONTINUE
-        if self._is_out or self._is_done or self.failure:
+        if self._is_out or self._is_done or self.failure or not self._is_let_in(step):
             return
         try:
             if self._link is None and (self._assumed is None or is_wanted(step, self._assumed, self._has_recipient)):
@@ -110,6 +113,7 @@ class Child(Correspondent):
         self.decided_at = _END
         self.waited_s = 0.0
         self._is_done = self._has_recipient = False
+        self._forget_stops()
         self._find_short_way()
 
     def end_message(self) -> None:
@@ -160,6 +164,8 @@ class Child(Correspondent):
         """
         if self._has_passed:
             return self._pass()
+        if not self._is_let_have(message):
+            return False
         link = self._link
         if link is None or not self.settings.pipelining or not (self.usual or self._given):
             return False
@@ -185,7 +191,7 @@ class Child(Correspondent):
 
     def answer(self) -> tuple[str, str, str, float]:
         """For the counters: its name, the stage of its last answer, that answer, and how long it was waited for."""
-        said = "failed" if self.failure else verdict_name(self.verdict)
+        said = "failed" if self.failure else "stopped" if self.stopped else verdict_name(self.verdict)
         return self.name, STAGE_NAMES.get(self.decided_at, "other"), said, self.waited_s
 
     def _pass(self) -> bool:
@@ -203,7 +209,7 @@ class Child(Correspondent):
         self._said = CONTINUE
         self._judgement = None
         self._began = time.monotonic()
-        if self.is_asked:
+        if self.is_asked and self._is_let_have(message):
             try:
                 self._begin_judgement(message)
             except FAULTS as error:

@@ -11,6 +11,7 @@ from mmgr.errors import ChildError
 from mmgr.log import RateLimit, quoted
 from mmgr.protocol.constants import STAGE_NAMES
 from mmgr.protocol.replies import Verdict
+from workers.gate import Stop
 from workers.verdict import verdict_name
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,19 @@ def child_failed(session_id: str, settings: ChildSettings, command: int, failure
             quoted(str(failure)),
             settings.fallback_status.value,
             repeated,
+        )
+
+
+def child_stopped(session_id: str, child: str, command: int, stop: Stop) -> None:
+    """A condition keeps it out of the session, of the message, or does so for one recipient."""
+    if log.isEnabledFor(logging.DEBUG):
+        log.debug(
+            "child-stopped session=%s child=%s stage=%s condition=%s reason=%s",
+            session_id,
+            child,
+            STAGE_NAMES.get(command, "?"),
+            quoted(stop.condition),
+            quoted(stop.reason),
         )
 
 

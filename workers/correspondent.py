@@ -15,6 +15,7 @@ from mmgr.protocol.options import ANSWERED, OptionNegotiation
 from mmgr.protocol.replies import Verdict
 from mmgr.stream import FrameStream
 from workers import childlog
+from workers.gate import Gate
 from workers.link import ChildLink
 from workers.plan import Step, is_wanted, lacks
 from workers.surroundings import Surroundings
@@ -53,6 +54,8 @@ class Correspondent:
         self._is_to_blame = True
         self._breaker = around.memory.panel.of(settings.name)
         self._assumed = around.memory.options.get((settings.name, around.offer))
+        self._gate = _gate_of(settings, around) if settings.applicable_conditions else None
+        self._withheld: list[Step] = []
 
     @property
     def options(self) -> OptionNegotiation | None:
@@ -73,6 +76,8 @@ class Correspondent:
         step connects as ever.
         """
         assumed = self._assumed
+        if self._gate is not None and _CONNECT in self._gate.commands:
+            return
         if self._link is None and assumed is not None and assumed.routes[_CONNECT] and self.is_asked:
             self._link = ChildLink.begin(self.settings, self._around.offer, self._be_patient, assumed)
 
@@ -107,6 +112,8 @@ class Correspondent:
         for step in self._around.history():
             if not self.is_asked:
                 break
+            if step in self._withheld:
+                continue
             self._transmit(step)
             if self.awaited is not None:
                 self._settle(self._late_reply(time.monotonic()), step.command)
@@ -145,6 +152,8 @@ class Correspondent:
         link = self._link
         assert link is not None
         command = step.command
+        if self._gate is not None:
+            step = self._gate.adapted(step)
         if link.is_greeting and command != _CONNECT:
             self._finish_greeting()
             link = self._link
@@ -192,7 +201,7 @@ class Correspondent:
         if link is None or link.is_greeting or not (self.is_asked and link.is_clear):
             self.usual = _NOTHING
         else:
-            self.usual = link.usual
+            self.usual = link.usual if self._gate is None else link.usual - self._gate.commands
             self.write_at_once = link.write_at_once
             self.hears = link.hears
 
@@ -224,3 +233,9 @@ class Correspondent:
 
     def _settle(self, reply: Verdict, command: int) -> None:
         raise NotImplementedError
+
+
+def _gate_of(settings: ChildSettings, around: Surroundings) -> Gate | None:
+    if around.witness is None:
+        return None
+    return Gate([around.conditions[name] for name in settings.applicable_conditions], around.witness.facts)

@@ -8,6 +8,7 @@ from mmgr.protocol.macros import macro_value
 from workers.transaction import STAGES
 
 _LATEST_FIRST = tuple(map(int, reversed(STAGES)))
+_ALL_LATEST_FIRST = (*_LATEST_FIRST, int(Command.SMFIC_HELO), int(Command.SMFIC_CONNECT))
 _UNTIL_HELO = frozenset(set(map(int, Command)) - set(_LATEST_FIRST))
 _UNTIL_MAIL = _UNTIL_HELO | {int(Command.SMFIC_MAIL)}
 
@@ -30,6 +31,17 @@ class MacroStore:
     def get(self, command: int) -> bytes | None:
         """The frame for a command, None if there is none."""
         return self._frames.get(command)
+
+    def value(self, name: bytes) -> bytes | None:
+        """The value of a macro, in its form with braces, from the latest stage that has it; None if none has."""
+        for stage in _ALL_LATEST_FIRST:
+            frame = self._frames.get(stage)
+            if frame is not None and name in frame:
+                parts = frame[PAYLOAD + 1 : -1].split(b"\0")
+                names = parts[::2]
+                if name in names:
+                    return parts[2 * names.index(name) + 1]
+        return None
 
     def forget(self, command: int) -> None:
         """The command is over, and its macros with it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import faulthandler
+import functools
 import gc
 import logging
 import os
@@ -23,12 +24,14 @@ from mmgr.assignment import Assignment
 from mmgr.breaker import Panel
 from mmgr.log import RateLimit, quoted
 from mmgr.protocol.constants import COMMAND_LENGTH_MAX
+from mmgr.resolver import Resolver
 from mmgr.scoreboard import WorkerState
 from mmgr.stream import FrameStream
 from mmgr.wakeup import WakeUp
 from workers import session
 from workers.mta import QUIET_S
 from workers.pulse import Pulse
+from workers.senses import Senses
 from workers.surroundings import Memory
 
 log = logging.getLogger(__name__)
@@ -76,6 +79,17 @@ def _let_others_finish() -> None:
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
+def _senses(assignment: Assignment) -> Senses:
+    """What conditions may ask for; the DNS is prepared for when the first of them does."""
+    settings, board = assignment.config.conditions, assignment.scoreboard
+
+    @functools.lru_cache(maxsize=1)
+    def resolver() -> Resolver:
+        return Resolver(settings.dns_name_servers, settings.dns_timeout_s)
+
+    return Senses(lambda: board.is_stressed, lambda name: resolver().look_up(name))
+
+
 class _Worker:
     """The loop and what it reports."""
 
@@ -86,7 +100,9 @@ class _Worker:
         self._pid = os.getpid()
         self._title = Pulse(assignment, setproctitle)
         self._is_told = False
-        self._memory = Memory(Panel(assignment.scoreboard.breakers, assignment.config.enabled_children))
+        self._memory = Memory(
+            Panel(assignment.scoreboard.breakers, assignment.config.enabled_children), _senses(assignment)
+        )
         self._listeners = {listener.fileno(): listener for listener in assignment.listeners}
         self._events = select.epoll()
         for descriptor in self._listeners:

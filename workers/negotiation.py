@@ -39,7 +39,8 @@ OWN_MACROS = {
 """What we read ourselves: which MTA it is, the queue id, and whether the MTA refused a recipient."""
 
 _ALL_NO_STEPS = int(sum(NO_STEP.values()))
-_ONLY_WITH_THE_MTA = int(ProtocolFlag.SMFIP_RCPT_REJ | ProtocolFlag.SMFIP_HDR_LEADSPC)
+ONLY_WITH_THE_MTA = int(ProtocolFlag.SMFIP_RCPT_REJ | ProtocolFlag.SMFIP_HDR_LEADSPC)
+"""What a milter gets only if the MTA is asked for it: refused recipients, and the space after the colon of a header."""
 
 WANTS_NOTHING = OptionNegotiation(SMFI_VERSION_MAX, 0, _ALL_NO_STEPS)
 """A child that failed and whose fallback is accept."""
@@ -72,7 +73,7 @@ def offer_to_children(mta: OptionNegotiation) -> OptionNegotiation:
     leading space exist only if the MTA sends them.
     """
     version = min(mta.version, SMFI_VERSION_MAX)
-    steps = STEPS_OF_VERSION[version] & ~_ONLY_WITH_THE_MTA | mta.steps & STEPS_OF_VERSION[version]
+    steps = STEPS_OF_VERSION[version] & ~ONLY_WITH_THE_MTA | mta.steps & STEPS_OF_VERSION[version]
     return OptionNegotiation(version, mta.actions & ACTIONS_OF_VERSION[SMFI_VERSION_MAX], steps)
 
 
@@ -108,7 +109,7 @@ def merged(mta: OptionNegotiation, children: tuple[OptionNegotiation, ...]) -> O
         if command in COLLECTED or _is_silent(command, children):
             steps |= bit
     for child in children:
-        steps |= child.steps & _ONLY_WITH_THE_MTA
+        steps |= child.steps & ONLY_WITH_THE_MTA
     actions = 0
     for child in children:
         actions |= child.actions & ~ActionFlag.SMFIF_SETSYMLIST

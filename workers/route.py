@@ -81,5 +81,5 @@ def make_plan(
 
 
 def _is_plain(child: ChildSettings) -> bool:
-    is_simple = child.pipelining and not child.scan_group and not child.evaluation_mode
+    is_simple = child.pipelining and not (child.scan_group or child.evaluation_mode or child.applicable_conditions)
     return is_simple and len(child.connection_spec) == 1 and child.connection_spec[0].kind == "unix"

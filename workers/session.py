@@ -9,18 +9,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
+from mmgr.conditions.base import Condition
 from mmgr.config.model import Config
 from mmgr.errors import PeerClosed, PeerTimeout, PeerTruncated
 from mmgr.protocol.commands import check_command
 from mmgr.protocol.constants import STAGE_NAMES, Command
 from mmgr.protocol.errors import RemoteProtocolError
 from mmgr.protocol.framing import CODE, PAYLOAD
+from mmgr.protocol.options import OptionNegotiation
 from mmgr.protocol.replies import TempFail
 from mmgr.protocol.states import AFTER, IN_TRANSACTION, State, next_state
 from mmgr.stream import FrameStream
 from workers.child import Child
 from workers.dispatch import Decision
 from workers.express import Express
+from workers.gate import WANTS_ALL, needs_of
 from workers.link import CONTINUE_FRAME
 from workers.mta import MtaLost
 from workers.negotiation import WANTS_MAIL, answer_to_mta, decode_offer, offer_to_children, options_of_failed
@@ -32,6 +35,7 @@ from workers.title import Title
 from workers.transaction import STAGES
 from workers.transactions import Transactions
 from workers.verdict import ACCEPT, CONTINUE, SESSION_STAGES, verdict_name
+from workers.witness import Witness
 
 NEGOTIATION_BUDGET_S = 20.0
 """All children together get this long for connecting and negotiating; Postfix waits 30 s for the answer."""
@@ -136,7 +140,8 @@ class Session(Transactions):
         limit = time.monotonic() + NEGOTIATION_BUDGET_S
         for child in self._children:
             child.negotiate(limit)
-        wanted = [child.options or options_of_failed(child.settings) for child in self._children]
+        wanted = [child.options or _needs_of_unknown(child) for child in self._children]
+        wanted += needs_of(self._used_conditions(), wanted)
         self._mta.negotiate(answer_to_mta(message, wanted))
         self._title.negotiated()
         self._left_out = [stage for stage in ENVELOPE if self._is_declined(stage)]
@@ -168,7 +173,15 @@ class Session(Transactions):
             self._ask_all = lambda children, step: self._ask_rest(step, untold)
         return None
 
+    def _used_conditions(self) -> list[Condition]:
+        names = (
+            name for child in self._children if child.has_conditions for name in child.settings.applicable_conditions
+        )
+        return [self._config.compiled[name] for name in dict.fromkeys(names)]
+
     def _start_children(self) -> None:
+        if self._config.has_conditions:
+            self._witness = Witness(self._macros, self._memory.senses)
         around = Surroundings(
             session_id=self._id,
             offer=offer_to_children(self._offer),
@@ -180,6 +193,8 @@ class Session(Transactions):
             make_body=self._make_body,
             limit=self._mta.limit,
             told=self._mta.told,
+            witness=self._witness,
+            conditions=self._config.compiled,
         )
         self._children = [Child(settings, around) for settings in self._config.enabled_children]
 
@@ -231,9 +246,12 @@ class Session(Transactions):
         if decision is not None:
             self._standing = decision
             self._events.session_refused(self._mta.command, decision, self._children)
-            stage, verdict = STAGE_NAMES[self._mta.command], verdict_name(decision.verdict)
-            self._title.count([(decision.child, stage, verdict, 0.0), ("", stage, verdict, 0.0)])
-        self._mta.tell(decision.verdict if decision else self._let_pass())
+            stage, name = STAGE_NAMES[self._mta.command], verdict_name(decision.verdict)
+            self._title.count([(decision.child, stage, name, 0.0), ("", stage, name, 0.0)])
+        verdict = decision.verdict if decision else self._let_pass()
+        self._mta.tell(verdict)
+        if verdict is ACCEPT and any(child.stopped for child in self._children):
+            self._events.session_passed(self._mta.command, self._children)
 
     def _take_unknown(self, frame: bytes) -> None:
         decision = self._ask(self._step(frame))
@@ -252,6 +270,11 @@ class Session(Transactions):
             self._mta.negotiate(answer_to_mta(self._offer, [WANTS_MAIL]))
             return
         self._mta.tell(CONTINUE if self._mta.command in SESSION_STAGES else self._standing.verdict)
+
+
+def _needs_of_unknown(child: Child) -> OptionNegotiation:
+    """What the MTA has to send for a child that did not negotiate: it failed, or its conditions are not decided yet."""
+    return WANTS_ALL if child.has_conditions and not child.failure else options_of_failed(child.settings)
 
 
 _MACRO, _QUIT = int(Command.SMFIC_MACRO), int(Command.SMFIC_QUIT)

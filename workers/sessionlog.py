@@ -19,6 +19,8 @@ from workers.verdict import verdict_name
 
 log = logging.getLogger(__name__)
 
+_BLANK = "\\x20"
+
 _warnings = RateLimit()
 
 
@@ -58,6 +60,16 @@ class SessionLog:
             STAGE_NAMES[command],
             verdict_name(decision.verdict),
             decision.child or "-",
+            summary(children),
+        )
+
+    def session_passed(self, command: int, children: Iterable[Child]) -> None:
+        """Conditions keep every child out of the session, so the MTA will not tell of its messages."""
+        log.info(
+            "session-passed session=%s client=%s stage=%s children=%s",
+            self._id,
+            self.client or "-",
+            STAGE_NAMES[command],
             summary(children),
         )
 
@@ -107,6 +119,8 @@ def summary(children: Iterable[Child]) -> str:
 
 def _summary_of_one(child: Child) -> str:
     name = "failed" if child.failure else verdict_name(child.verdict)
+    if child.stopped is not None:
+        name = f"stopped({shown(child.stopped.condition.encode()).replace(_BLANK, '_')})"
     if child.settings.evaluation_mode:
         name = f"({name})"
     return f"{child.name}:{name}:{child.waited_s:.4f}"

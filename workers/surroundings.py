@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from mmgr.breaker import Panel
+from mmgr.conditions.base import Condition
 from mmgr.protocol.options import OptionNegotiation
 from mmgr.protocol.replies import Edit, Verdict
 from mmgr.tally import CHILDREN_MAX
 from workers.message import Body
 from workers.plan import Step
 from workers.route import Plan
+from workers.senses import SENSELESS, Senses
+from workers.witness import Witness
 
 
 class Outcome(NamedTuple):
@@ -30,11 +33,12 @@ class Memory:
     """What a worker remembers of its children: options by name and offer, and who decides on headers alone (hasty).
 
     plans has the short way by the MTA's first packet; None where there is none. panel is what all workers remember of
-    those that fail in session after session.
+    those that fail in session after session. senses is what conditions ask for.
     """
 
-    def __init__(self, panel: Panel | None = None) -> None:
+    def __init__(self, panel: Panel | None = None, senses: Senses = SENSELESS) -> None:
         self.panel = panel or Panel()
+        self.senses = senses
         self.plans: dict[bytes, Plan | None] = {}
         self.options: dict[tuple[str, OptionNegotiation], OptionNegotiation] = {}
         self.hasty: set[str] = set()
@@ -64,7 +68,7 @@ class Surroundings(NamedTuple):
     steps so far, which a child that is connected late is told. patience is called while one is waited for, tell_wait
     with the name of the one that is waited for. make_body makes room for a replaced body. told is what the MTA was told
     in the negotiation, of version 0 before it. limit is when the MTA has to have its answer, None if it can be asked
-    for patience.
+    for patience. witness knows what conditions ask about, None where no child has any; conditions are all by name.
     """
 
     session_id: str
@@ -77,3 +81,5 @@ class Surroundings(NamedTuple):
     make_body: Callable[[], Body]
     limit: Callable[[], float | None]
     told: Callable[[], OptionNegotiation]
+    witness: Witness | None = None
+    conditions: Mapping[str, Condition] = {}

@@ -25,6 +25,7 @@ from workers.surroundings import Memory
 from workers.title import Title
 from workers.transaction import Transaction
 from workers.verdict import ACCEPT, CONTINUE, SESSION_STAGES, fallback, is_deciding, verdict_name
+from workers.witness import Witness
 
 _HEADER = int(Command.SMFIC_HEADER)
 
@@ -58,6 +59,7 @@ class Transactions:
         self._repeated = b""
         self._events = SessionLog(session_id)
         self._transaction: Transaction | None = None
+        self._witness: Witness | None = None
 
     # ---- one transaction
 
@@ -83,6 +85,8 @@ class Transactions:
             transaction.refused += 1
         else:
             transaction.recipients += 1
+            if self._witness is not None:
+                self._witness.take_recipient()
         if decision is not None and not isinstance(decision.verdict, Discard):
             transaction.decided_by = decision.child
             self._mta.tell(decision.verdict)  # one recipient is refused, the message goes on
@@ -148,6 +152,8 @@ class Transactions:
         if self._is_declined(Command.SMFIC_MAIL):
             for child in self._children:
                 child.begin_message()
+        if self._witness is not None:
+            self._witness.begin_message()
         message = Message(self._mta.is_postfix, self._make_body())
         is_counting = not self._is_declined(Command.SMFIC_RCPT)
         self._transaction = Transaction(time.monotonic(), message, is_counting=is_counting)
@@ -183,6 +189,8 @@ class Transactions:
         return not self._mta.answer.routes[command]
 
     def _step(self, frame: bytes) -> Step:
+        if self._witness is not None:
+            self._witness.see(self._mta.command, frame)
         return Step(self._mta.command, frame, self._macros.get(self._mta.command))
 
     def _ask(self, step: Step) -> Decision | None:

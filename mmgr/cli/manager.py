@@ -10,10 +10,12 @@ import argparse
 import contextlib
 import dataclasses
 import encodings.idna  # noqa: F401  getaddrinfo wants it later, when our own files may be out of reach for us
+import errno
 import logging
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -97,13 +99,16 @@ class _Start:
         faults = list(_missing(config))
         for fault in faults:
             _complain(f"error: {fault}")
+        for fault in _unreachable(config):
+            _complain(f"warning: {fault}")
         if not faults:
             print("the configuration is without faults")
         return EXIT_CONFIG if faults else 0
 
     def _load(self, tell: Callable[[str], None]) -> Config:
         """Read the configuration, telling of its warnings. Raises ConfigErrors."""
-        result = load(options.configuration_directory(self._given), self._overrides)
+        root = None if self._given.samples else self._given.root or "/"
+        result = load(options.configuration_directory(self._given), self._overrides, root)
         for warning in result.warnings:
             tell(warning)
         return result.config
@@ -234,6 +239,18 @@ def _missing(config: Config) -> Iterator[str]:
     spool = config.manager.spool_directory
     if spool and not os.path.isdir(spool):
         yield f"manager.spool_directory: there is no directory {spool}"
+
+
+def _unreachable(config: Config) -> Iterator[str]:
+    """Sockets of milters that nobody listens on at the moment, as far as a connection tells."""
+    for child in config.enabled_children:
+        for endpoint in child.connection_spec:
+            if endpoint.kind == "unix":
+                with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as trial:
+                    code = trial.connect_ex(endpoint.path)
+                if code not in (0, errno.EAGAIN, errno.EINPROGRESS):
+                    why = f"{endpoint} can't be connected: {os.strerror(code)}; milter-managerctl doctor says more"
+                    yield f"milters.{child.name}.connection_spec: {why}"
 
 
 def _log_warning(warning: str) -> None:

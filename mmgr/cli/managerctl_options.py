@@ -6,6 +6,7 @@ import argparse
 import functools
 
 from mmgr import __version__
+from mmgr.cli import managerctl_doctor as doctor
 from mmgr.cli import values
 from mmgr.cli.options import DEFAULT_DIRECTORY, configuration_directory
 from mmgr.config.loader import glance
@@ -33,7 +34,8 @@ ORDERS_ABOUT_A_MILTER = {
     "reset": "treat the milter as configured again",
 }
 
-_EPILOG = f"""exit codes: 0 done; 1 refused or failed, with the reason; 2 usage; 3 no daemon answers.
+_EPILOG = f"""exit codes: 0 done; 1 refused or failed, with the reason; 2 usage; 3 no daemon answers;
+of doctor 0 fine, 1 warnings, 4 errors.
 Without -s the socket is the one of the configuration in -c, $MILTER_MANAGER_CONFIG_DIR or {DEFAULT_DIRECTORY},
 as far as that can be read, else {ControllerSettings().connection_spec}."""
 
@@ -57,7 +59,21 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("milter", metavar="MILTER", help="its name in the configuration")
         if name == "top":
             _add_top(command)
+    _add_doctor(commands)
     return made
+
+
+def _add_doctor(to: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = to.add_parser(
+        doctor.COMMAND,
+        help=doctor.MEANING,
+        description=doctor.DESCRIPTION,
+        epilog=doctor.EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _add_common(command, argparse.SUPPRESS, argparse.SUPPRESS)
+    doctor.add_options(command)
 
 
 def _add_common(to: argparse.ArgumentParser, absent: object, off: object) -> None:

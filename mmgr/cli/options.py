@@ -62,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_configuration(group: argparse._ArgumentGroup) -> None:
     group.add_argument("-c", "--config-dir", metavar="DIRECTORY", help=f"configuration ({DEFAULT_DIRECTORY})")
+    group.add_argument("--root", metavar="DIRECTORY", help="look for installed milters in that tree (/)")
     group.add_argument("--show-config", action="store_true", help="print the effective configuration and exit")
     group.add_argument("--check-config", action="store_true", help="check the configuration and exit")
     group.add_argument(

@@ -29,6 +29,11 @@ _LIMITS_S = (
     ("reading_timeout", "milter_command_timeout", POSTFIX_COMMAND_S),
     ("end_of_message_timeout", "milter_content_timeout", POSTFIX_CONTENT_S),
 )
+_NEVER_TOGETHER = (("Authenticated", "Unauthenticated"), ("DNSBL Listed", "Not DNSBL Listed"))
+_SIGNERS = ("opendkim", "dkimpy-milter", "dkim-milter", "dkim-filter", "openarc")
+_CHANGERS = ("spamass-milter", "amavisd-milter", "amavisd-new-milter", "amavismilter", "mimedefang", "altermime-milter")
+"""Milters that sign messages, and those that may replace bodies, by the names of their units."""
+
 _LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 _ANY_HOSTS = ("", "0.0.0.0", "::")
 
@@ -45,7 +50,16 @@ class Finding:
 
 def check(config: Config) -> list[Finding]:
     """All findings, rule by rule, children in their order."""
-    rules = (_listeners_twice, _loops, _sockets_twice, _late_deadlines, _conditions_not_applied, _pool, _controller)
+    rules = (
+        _listeners_twice,
+        _loops,
+        _sockets_twice,
+        _late_deadlines,
+        _conditions_at_odds,
+        _signed_too_early,
+        _pool,
+        _controller,
+    )
     return [finding for rule in rules for finding in rule(config)]
 
 
@@ -93,12 +107,37 @@ def _late_deadlines(config: Config) -> Iterator[Finding]:
                 yield Finding(f"milters.{child.name}.{key}", problem, hint, False)
 
 
-def _conditions_not_applied(config: Config) -> Iterator[Finding]:
+def _conditions_at_odds(config: Config) -> Iterator[Finding]:
+    """Conditions that never apply together, or not at all."""
     for child in config.enabled_children:
-        if child.applicable_conditions:
-            problem = f"not applied by this version: {', '.join(child.applicable_conditions)}"
-            key = f"milters.{child.name}.applicable_conditions"
-            yield Finding(key, problem, "the milter is asked in every session", False)
+        key = f"milters.{child.name}.applicable_conditions"
+        named = set(child.applicable_conditions)
+        for pair in _NEVER_TOGETHER:
+            if set(pair) <= named:
+                yield Finding(key, f"{' and '.join(pair)} never apply together", "the milter is never used", False)
+        if "DNSBL Listed" in named and not _has_services(config):
+            hint = "name block lists in [conditions] [[DNSBL Listed]] services"
+            yield Finding(key, "DNSBL Listed never applies, as no block list is configured", hint, False)
+
+
+def _has_services(config: Config) -> bool:
+    return bool(getattr(config.conditions.built_in.get("DNSBL Listed"), "services", ()))
+
+
+def _signed_too_early(config: Config) -> Iterator[Finding]:
+    """What signs a message has to stand behind whatever changes it."""
+    signers: list[str] = []
+    for child in config.enabled_children:
+        if _is_one_of(child.name, _SIGNERS):
+            signers.append(child.name)
+        elif signers and _is_one_of(child.name, _CHANGERS):
+            key = f"milters.{child.name}.connection_spec"
+            problem = f"{child.name} may change messages that {signers[0]} has signed already"
+            yield Finding(key, problem, f"put [[{child.name}]] in front of [[{signers[0]}]]", False)
+
+
+def _is_one_of(name: str, known: tuple[str, ...]) -> bool:
+    return any(name == one or name.startswith((f"{one}-", f"{one}@")) for one in known)
 
 
 def _pool(config: Config) -> Iterator[Finding]:

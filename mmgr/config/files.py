@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import stat
 
-from mmgr.config.values import one_line
+from mmgr.config.text import one_line
+from mmgr.config.values import ValueRefused, shown
 from mmgr.errors import ConfigError
 
 MAX_FILE_BYTES = 262144
@@ -17,25 +18,64 @@ a value of many lines: a second for a file of this size."""
 
 MAIN_FILE = "milter-manager.conf"
 LOCAL_FILE = "milter-manager.local.conf"
+CONDITIONS_DIRECTORY = "conditions"
 DROP_IN_DIRECTORY = "conf.d"
 DROP_IN_SUFFIX = ".conf"
+LIST_PREFIX = "file:"
 
 
 def configuration_files(directory: str) -> tuple[list[str], list[ConfigError]]:
     """The files below the directory that exist, in the order in which they are read (a later one wins), and the faults.
 
-    A fault is a directory that is not there or can't be listed; ``conf.d`` may be absent.
+    A fault is a directory that is not there or can't be listed; ``conditions`` and ``conf.d`` may be absent.
     """
-    drop_ins = os.path.join(directory, DROP_IN_DIRECTORY)
-    files, errors = [os.path.join(directory, MAIN_FILE)], []
+    files: list[str] = []
+    errors: list[ConfigError] = []
     try:
         _listed(directory)
-        if os.path.lexists(drop_ins):
-            files += [os.path.join(drop_ins, name) for name in sorted(_listed(drop_ins)) if _is_drop_in(name)]
+        files += _in_directory(os.path.join(directory, CONDITIONS_DIRECTORY), errors)
+        files.append(os.path.join(directory, MAIN_FILE))
+        files += _in_directory(os.path.join(directory, DROP_IN_DIRECTORY), errors)
     except ConfigError as error:
         errors.append(error)
     files.append(os.path.join(directory, LOCAL_FILE))
     return [file for file in files if _exists(file)], errors
+
+
+def _in_directory(directory: str, errors: list[ConfigError]) -> list[str]:
+    """Its files, in the order of their names; none if it is not there."""
+    try:
+        if os.path.lexists(directory):
+            return [os.path.join(directory, name) for name in sorted(_listed(directory)) if _is_drop_in(name)]
+    except ConfigError as error:
+        errors.append(error)
+    return []
+
+
+def with_lists(items: tuple[str, ...], named_in: str) -> tuple[str, ...]:
+    """The items of a list, with those of a file in the place of ``file:PATH``; a relative path begins beside named_in.
+
+    Such a file has an item in each line, and comments behind '#'. Raises ValueRefused.
+    """
+    found: list[str] = []
+    for item in items:
+        if item.startswith(LIST_PREFIX):
+            path = os.path.join(os.path.dirname(named_in), item[len(LIST_PREFIX) :])
+            found += _listed_in(path)
+        else:
+            found.append(item)
+    return tuple(found)
+
+
+def _listed_in(path: str) -> list[str]:
+    try:
+        text = read_bytes(path).decode("utf-8")
+    except ConfigError as error:
+        raise ValueRefused(f"the list {shown(path)} {error.problem}", error.hint) from error
+    except (UnicodeDecodeError, ValueError) as error:
+        raise ValueRefused(f"the list {shown(path)} is not text in UTF-8") from error
+    lines = (line.strip() for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def read_bytes(path: str) -> bytes:

@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from mmgr.conditions import s25r, trust
+from mmgr.conditions.base import Condition
+from mmgr.config.origin import Origin as Origin
 from mmgr.endpoint import Endpoint
 
 
@@ -41,6 +44,7 @@ class Overload(Enum):
 class PackageSettings:
     """``[package]``: what detection assumes of the platform."""
 
+    detection: bool = True
     platform: str = ""
     options: tuple[str, ...] = ()
 
@@ -118,7 +122,10 @@ class ControllerSettings:
 
 @dataclass(frozen=True)
 class ChildSettings:
-    """One ``[[child]]`` of ``[milters]``. Timeouts in seconds; connection_spec lists one endpoint or more."""
+    """One ``[[child]]`` of ``[milters]``. Timeouts in seconds.
+
+    connection_spec lists one endpoint or more; only a child that is not enabled may have none.
+    """
 
     name: str
     connection_spec: tuple[Endpoint, ...]
@@ -138,18 +145,69 @@ class ChildSettings:
 
 
 @dataclass(frozen=True)
-class Origin:
-    """Where a value came from: ``default``, ``FILE:LINE`` or ``command line``.
+class S25RSettings:
+    """``[[S25R]]`` of ``[conditions]``."""
 
-    path and line say the same to a program; a line of 0 means that there is no file with lines behind it.
+    only_check_ipv4: bool = True
+    whitelist: tuple[str, ...] = s25r.WHITELIST
+    blacklist: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RemoteNetworkSettings:
+    """``[[Remote Network]]`` of ``[conditions]``."""
+
+    local_addresses: tuple[str, ...] = ()
+    remote_addresses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrustSettings:
+    """``[[Trust]]`` of ``[conditions]``."""
+
+    envelope_from_domains: tuple[str, ...] = trust.ENVELOPE_FROM_DOMAINS
+
+
+@dataclass(frozen=True)
+class DnsblSettings:
+    """``[[DNSBL Listed]]`` and ``[[Not DNSBL Listed]]`` of ``[conditions]``."""
+
+    services: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class OwnCondition:
+    """A condition of the administrator's: one of expression and accounts says what it is."""
+
+    name: str
+    description: str = ""
+    expression: str = ""
+    accounts: tuple[str, ...] = ()
+
+
+def _built_in() -> dict[str, object]:
+    return {
+        "S25R": S25RSettings(),
+        "Remote Network": RemoteNetworkSettings(),
+        "Trust": TrustSettings(),
+        "DNSBL Listed": DnsblSettings(),
+        "Not DNSBL Listed": DnsblSettings(),
+    }
+
+
+@dataclass(frozen=True)
+class ConditionSettings:
+    """``[conditions]``. built_in has the record of each built-in condition that can be set, by its name.
+
+    stress_threshold counts busy workers; 0 is three quarters of all that there may be.
     """
 
-    text: str = "default"
-    path: str = ""
-    line: int = 0
-
-    def __str__(self) -> str:
-        return self.text
+    stress_threshold: int = 0
+    dns_name_servers: tuple[str, ...] = ()
+    dns_timeout_s: float = 5.0
+    plugins: bool = False
+    built_in: Mapping[str, object] = field(default_factory=_built_in)
+    own: tuple[OwnCondition, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -157,7 +215,8 @@ class Config:
     """One reading of the configuration: immutable, handed to the workers at their fork.
 
     children keeps the configured order; origins maps a dotted key ("manager.connection_spec",
-    "milters.NAME.enabled") to where its value came from, default where absent.
+    "milters.NAME.enabled") to where its value came from, default where absent. compiled has every condition that a
+    child may name: built in, of the configuration, and of plug-ins.
     """
 
     package: PackageSettings = PackageSettings()
@@ -166,11 +225,18 @@ class Config:
     manager: ManagerSettings = ManagerSettings()
     workers: WorkerSettings = WorkerSettings()
     controller: ControllerSettings = ControllerSettings()
+    conditions: ConditionSettings = ConditionSettings()
     children: tuple[ChildSettings, ...] = ()
     origins: Mapping[str, Origin] = field(default_factory=dict)
     directory: str | None = None
+    compiled: Mapping[str, Condition] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def enabled_children(self) -> tuple[ChildSettings, ...]:
         """The children that sessions use, in order."""
         return tuple(child for child in self.children if child.enabled)
+
+    @property
+    def has_conditions(self) -> bool:
+        """Does any of them depend on conditions?"""
+        return any(child.applicable_conditions for child in self.enabled_children)

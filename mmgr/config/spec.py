@@ -16,16 +16,28 @@ from configobj import ConfigObj
 
 from mmgr.config.model import (
     ChildSettings,
+    ConditionSettings,
     ControllerSettings,
+    DnsblSettings,
     LogSettings,
     ManagerSettings,
+    OwnCondition,
     PackageSettings,
+    RemoteNetworkSettings,
+    S25RSettings,
     SecuritySettings,
+    TrustSettings,
     WorkerSettings,
 )
 
 CHILDREN = "milters"
 """The section whose sub-sections are the children."""
+
+CONDITIONS = "conditions"
+"""The section whose sub-sections are conditions: some that are built in, and those of the administrator."""
+
+ANY = "*"
+"""Stands for the name of a sub-section that the administrator chooses."""
 
 RECORDS: dict[str, type[Any]] = {
     "package": PackageSettings,
@@ -34,6 +46,13 @@ RECORDS: dict[str, type[Any]] = {
     "manager": ManagerSettings,
     "workers": WorkerSettings,
     "controller": ControllerSettings,
+    CONDITIONS: ConditionSettings,
+    f"{CONDITIONS}.S25R": S25RSettings,
+    f"{CONDITIONS}.Remote Network": RemoteNetworkSettings,
+    f"{CONDITIONS}.Trust": TrustSettings,
+    f"{CONDITIONS}.DNSBL Listed": DnsblSettings,
+    f"{CONDITIONS}.Not DNSBL Listed": DnsblSettings,
+    f"{CONDITIONS}.{ANY}": OwnCondition,
     CHILDREN: ChildSettings,
 }
 """The record of ``model`` that the values of a section go into."""
@@ -73,7 +92,7 @@ class Setting:
     @property
     def is_list(self) -> bool:
         """Whether several values may stand between commas."""
-        return self.kind in ("endpoints", "pairs", "conditions")
+        return self.kind in ("endpoints", "pairs", "conditions", "names", "patterns")
 
     @property
     def moved_to(self) -> str:
@@ -90,11 +109,25 @@ class Setting:
 
 @dataclass(frozen=True)
 class Spec:
-    """All settings. sections keeps the order of the file; about is what the file says over a section's name."""
+    """All settings. sections keeps the order of the file; about is what the file says over a section's name.
+
+    A sub-section of [conditions] is named "conditions.S25R", one of any other name "conditions.*".
+    """
 
     sections: dict[str, dict[str, Setting]]
     about: dict[str, str]
     reserved: tuple[str, ...]
+
+    def name_of(self, path: tuple[str, ...]) -> str:
+        """The name in ``sections`` of the section with this path; one that is not there has no keys."""
+        if path[0] == CONDITIONS and len(path) > 1:
+            name = ".".join(path)
+            return name if name in self.sections else f"{CONDITIONS}.{ANY}"
+        return path[0]
+
+    def keys_of(self, path: tuple[str, ...]) -> dict[str, Setting]:
+        """The settings that may stand in a section, by their keys."""
+        return self.sections.get(self.name_of(path), {})
 
     @property
     def live(self) -> list[Setting]:
@@ -108,12 +141,16 @@ def spec() -> Spec:
     lines = Path(__file__).with_name("spec.ini").read_text(encoding="utf-8").splitlines()
     parsed: Any = ConfigObj(lines, _inspec=True, interpolation=False, raise_errors=True)
     keys_of = {name: parsed[name]["__many__"] if name == CHILDREN else parsed[name] for name in parsed.sections}
-    sections = {name: _settings(name, keys) for name, keys in keys_of.items() if keys.scalars}
-    return Spec(
-        sections=sections,
-        about={name: _prose(parsed.comments[name] or parsed.initial_comment) for name in parsed.sections},
-        reserved=tuple(name for name in keys_of if name not in sections),
-    )
+    about = {name: _prose(parsed.comments[name] or parsed.initial_comment) for name in parsed.sections}
+    sections = {}
+    for name, keys in keys_of.items():
+        if keys.scalars:
+            sections[name] = _settings(name, keys)
+        for below in keys.sections:
+            full = f"{name}.{ANY if below == '__many__' else below}"
+            sections[full] = _settings(full, keys[below])
+            about[full] = _prose(keys.comments[below])
+    return Spec(sections=sections, about=about, reserved=tuple(name for name in keys_of if name not in sections))
 
 
 def _settings(section: str, keys: Any) -> dict[str, Setting]:

@@ -13,25 +13,12 @@ from typing import Any, Union
 
 from mmgr.config.lines import CONTROL_CHARACTER
 from mmgr.config.model import EnvelopeDispatch, FallbackStatus, Overload
+from mmgr.config.text import one_line as one_line
 from mmgr.endpoint import Endpoint, parse_endpoint
 from mmgr.errors import EndpointError, MmgrError
 
 Raw = Union[str, list[str]]
 """A value as the file has it: text, or a list of texts when it had a comma outside of quotes."""
-
-CONDITIONS = (
-    "Authenticated",
-    "Unauthenticated",
-    "DNSBL Listed",
-    "Not DNSBL Listed",
-    "Remote Network",
-    "S25R",
-    "Sendmail Compatible",
-    "Stress Notify",
-    "No Stress",
-    "Trust",
-)
-"""The conditions that milter manager 2 ships."""
 
 _LEVELS_OF_OLD = {
     "default": "info",
@@ -70,12 +57,6 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     folded = {choice.casefold(): choice for choice in choices}
     close = difflib.get_close_matches(word[:100].casefold(), folded, n=1, cutoff=0.7)
     return f"did you mean {folded[close[0]]}?" if close else ""
-
-
-def one_line(text: str) -> str:
-    """Text that may come from anywhere, fit to be printed in one line of a comment or a message."""
-    printable = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return printable.encode("utf-8", "backslashreplace").decode()
 
 
 def check_child_name(name: str) -> None:
@@ -212,13 +193,27 @@ def pairs(value: Raw) -> tuple[str, ...]:
 
 
 def conditions(value: Raw) -> tuple[str, ...]:
-    """Names of conditions."""
-    found = tuple(_items(value))
-    for name in found:
-        if name not in CONDITIONS:
-            hint = did_you_mean(name, CONDITIONS) or f"known are {', '.join(CONDITIONS)}"
-            raise ValueRefused(f"there is no condition {shown(name)}", hint)
-    return found
+    """Names of conditions, each once. Which there are is known once everything has been read."""
+    return tuple(dict.fromkeys(_items(value)))
+
+
+def names(value: Raw) -> tuple[str, ...]:
+    """A list of which nothing is known but that its items are not empty; one of several lines has an item in each."""
+    items = _items(_lines(value))
+    if any(not item for item in items):
+        raise ValueRefused("an item of the list is empty")
+    return tuple(items)
+
+
+def patterns(value: Raw) -> tuple[str, ...]:
+    """``names`` whose text is looked at where they are used."""
+    return names(value)
+
+
+def _lines(value: Raw) -> Raw:
+    if isinstance(value, str) and "\n" in value:
+        return [line.strip() for line in value.splitlines() if line.strip() and not line.strip().startswith("#")]
+    return value
 
 
 def _endpoint(item: str) -> Endpoint:
@@ -270,6 +265,8 @@ CHECKS: dict[str, Callable[..., Any]] = {
         endpoint,
         pairs,
         conditions,
+        names,
+        patterns,
     )
 }
 """The checks by the names that ``spec.ini`` uses."""

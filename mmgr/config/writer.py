@@ -14,11 +14,11 @@ from enum import Enum
 from typing import Any
 
 from mmgr.config.model import Config, Origin
-from mmgr.config.spec import CHILDREN, Setting, spec
+from mmgr.config.spec import ANY, CHILDREN, CONDITIONS, Setting, spec
 from mmgr.config.values import one_line
 
 _BARE = re.compile(r"[\w./:@\[\]%+=-]+(?: [\w./:@\[\]%+=-]+)*")
-_BARE_NAME = re.compile(r"[\w./:@%+=-]+")
+_BARE_NAME = re.compile(r"[\w./:@%+=-]+(?: [\w./:@%+=-]+)*")
 _COMMENT_WIDTH = 100
 
 
@@ -26,13 +26,24 @@ def show(config: Config) -> str:
     """The effective configuration in the syntax of the files; a comment over each value says where it came from."""
     lines = []
     for section in spec().sections:
-        if section != CHILDREN:
+        if section != CHILDREN and "." not in section:
             lines += [f"[{section}]", *_shown_values(config, section, section, getattr(config, section)), ""]
+        if section == CONDITIONS:
+            lines += _shown_conditions(config)
     lines.append(f"[{CHILDREN}]")
     for child in config.children:
-        lines += [f"[[{_quoted_name(child.name)}]]"]
+        lines += [f"[[{quoted_name(child.name)}]]"]
         lines += [*_shown_values(config, CHILDREN, f"{CHILDREN}.{child.name}", child), ""]
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _shown_conditions(config: Config) -> Iterator[str]:
+    for name, record in config.conditions.built_in.items():
+        yield f"[[{quoted_name(name)}]]"
+        yield from (*_shown_values(config, f"{CONDITIONS}.{name}", f"{CONDITIONS}.{name}", record), "")
+    for own in config.conditions.own:
+        yield f"[[{quoted_name(own.name)}]]"
+        yield from (*_shown_values(config, f"{CONDITIONS}.{ANY}", f"{CONDITIONS}.{own.name}", own), "")
 
 
 def _shown_values(config: Config, section: str, prefix: str, record: Any) -> Iterator[str]:
@@ -72,7 +83,8 @@ def quoted(text: str) -> str:
     return f"'''{text}'''" if '"""' in text else f'"""{text}"""'
 
 
-def _quoted_name(name: str) -> str:
+def quoted_name(name: str) -> str:
+    """The name of a section as ConfigObj reads it back."""
     if _BARE_NAME.fullmatch(name):
         return name
     return f"'{name}'" if '"' in name else f'"{name}"'
@@ -89,7 +101,10 @@ def sample() -> str:
         ),
     ]
     for section, settings in spec().sections.items():
-        lines += ["", "", *_comment(spec().about[section]), f"[{section}]"]
+        if section.endswith(f".{ANY}"):
+            continue
+        top, _, below = section.partition(".")
+        lines += ["", "", *_comment(spec().about[section]), f"[[{below}]]" if below else f"[{top}]"]
         lines += ["", "#[[example-milter]]"] if section == CHILDREN else []
         for setting in settings.values():
             lines += _sample_of(setting) if setting.is_live else []
@@ -111,7 +126,9 @@ def reference() -> str:
     """The Markdown of all settings, and of what milter manager 2 had besides: made from ``spec.ini``."""
     lines: list[str] = []
     for section, settings in spec().sections.items():
-        name = "[milters] [[NAME]]" if section == CHILDREN else f"[{section}]"
+        top, _, below = section.partition(".")
+        below = "NAME" if section == CHILDREN or below == ANY else below
+        name = f"[{top}] [[{below}]]" if below else f"[{top}]"
         lines += [f"### `{name}`", "", spec().about[section], ""]
         lines += ["| key | unit | default | since | meaning |", "| --- | --- | --- | --- | --- |"]
         lines += [_reference_row(setting) for setting in settings.values() if setting.is_live]

@@ -172,6 +172,8 @@ class Crew:
             board.set_overloaded(True)
             self._signal_reserve()
         board.set_overloaded(is_overloaded)
+        busy = board.count(WorkerState.BUSY)
+        board.set_stressed(policy.is_stressed(busy, board.is_stressed, pool))
         wanted = max(pool.min_spare, int(pool.has_reserve))
         board.want_spare(0 if self.is_saturated else wanted)
 

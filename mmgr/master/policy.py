@@ -102,6 +102,15 @@ class Pool:
     max_sessions: int = 0
     max_age_s: float = 0.0
     max_memory_bytes: int = 0
+    stress_threshold: int = 0
+
+    @property
+    def stressed_from(self) -> int:
+        """With how many busy workers there is stress: the threshold, by default three quarters of all there may be.
+
+        A single session is no stress, however few workers there are.
+        """
+        return self.stress_threshold or max(2, -(-self.max_workers * 3 // 4))
 
     @property
     def floor(self) -> int:
@@ -179,6 +188,11 @@ def is_saturated(slots: Sequence[Slot], seen: Mapping[int, Seen], pool: Pool, no
     if view.are([slot for slot in view.alive if not slot.told_at], WorkerState.IDLE, WorkerState.STARTING):
         return False
     return not view.current or len(view.current) + view.waiting >= view.limit
+
+
+def is_stressed(busy: int, was_stressed: bool, pool: Pool) -> bool:
+    """Is there stress with so many busy workers? It is over once they are fewer than four fifths of what began it."""
+    return busy >= (max(1, pool.stressed_from * 4 // 5) if was_stressed else pool.stressed_from)
 
 
 def next_due(slots: Sequence[Slot], pool: Pool, now: float, limit_s: float) -> float:

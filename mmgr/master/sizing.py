@@ -34,6 +34,7 @@ def pool_of(config: Config, generation: int, more: int = 0) -> Pool:
         max_sessions=wanted.max_sessions,
         max_age_s=wanted.max_age_s,
         max_memory_bytes=wanted.max_memory_bytes,
+        stress_threshold=config.conditions.stress_threshold,
     )
     if not wanted.n_workers:
         return pool

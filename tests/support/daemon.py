@@ -88,6 +88,7 @@ class Manager:
         merged = {
             "manager": {"connection_spec": self.spec, "unix_socket_mode": "0666"},
             "log": {"use_syslog": "no"},
+            "package": {"detection": "no"},
             "controller": {"connection_spec": f"unix:{self.control_path}"},
         }
         for section, keys in (sections or {}).items():

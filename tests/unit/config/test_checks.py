@@ -27,7 +27,7 @@ def said(found: list[Finding]) -> list[tuple[bool, str, str]]:
     return [(finding.is_error, finding.key, finding.problem) for finding in found]
 
 
-def test_a_plain_configuration_has_no_findings() -> None:
+def test_a_plain_configuration_has_no_said_of() -> None:
     assert check(config("unix:/m,inet:10025", a="unix:/a", b="inet:10026,inet:10026@192.0.2.1")) == []
 
 
@@ -122,10 +122,31 @@ def test_deadlines_of_a_disabled_milter_do_not_matter() -> None:
     assert check(Config(children=(child("a", "unix:/a", enabled=False, reading_timeout_s=99.0),))) == []
 
 
-def test_conditions_that_are_not_applied_are_a_warning() -> None:
-    conditional = Config(children=(child("a", "unix:/a", applicable_conditions=("S25R", "Trust")),))
-    expected = (False, "milters.a.applicable_conditions", "not applied by this version: S25R, Trust")
-    assert said(check(conditional)) == [expected]
+def said_of(config: Config) -> list[tuple[bool, str, str]]:
+    return said(check(config))
+
+
+def test_conditions_that_never_apply_together_are_a_warning() -> None:
+    both = ("Authenticated", "Unauthenticated")
+    config = Config(children=(child("a", "unix:/a", applicable_conditions=both),))
+    expected = (False, "milters.a.applicable_conditions", "Authenticated and Unauthenticated never apply together")
+    assert said_of(config) == [expected]
+
+
+def test_a_block_list_condition_without_block_lists_is_a_warning() -> None:
+    config = Config(children=(child("a", "unix:/a", applicable_conditions=("DNSBL Listed",)),))
+    expected = (False, "milters.a.applicable_conditions", "DNSBL Listed never applies, as no block list is configured")
+    assert said_of(config) == [expected]
+
+
+def test_what_changes_bodies_behind_a_signer_is_a_warning() -> None:
+    config = Config(children=(child("opendkim", "unix:/a"), child("amavisd-milter", "unix:/b")))
+    text = "amavisd-milter may change messages that opendkim has signed already"
+    assert said_of(config) == [(False, "milters.amavisd-milter.connection_spec", text)]
+
+
+def test_a_signer_behind_what_changes_bodies_is_fine() -> None:
+    assert said_of(Config(children=(child("amavisd-milter", "unix:/b"), child("opendkim", "unix:/a")))) == []
 
 
 # ---- the pool

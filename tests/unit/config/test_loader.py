@@ -64,7 +64,8 @@ def test_drop_ins_are_read_in_the_order_of_their_names_after_the_main_file(direc
 
 def test_every_setting_reaches_its_field(directory: Directory) -> None:
     directory.write(
-        "[package]\nplatform = el8\noptions = a=1, b=2\n[security]\neffective_user = u\neffective_group = g\n"
+        "[package]\ndetection = no\n"
+        "platform = el8\noptions = a=1, b=2\n[security]\neffective_user = u\neffective_group = g\n"
         "[log]\nlevel = debug\npath = /l\nuse_syslog = no\nsyslog_facility = local3\n"
         "[manager]\nconnection_spec = inet:1, inet6:2@[::1]\nunix_socket_mode = 600\nunix_socket_group = postfix\n"
         "remove_unix_socket_on_create = no\nremove_unix_socket_on_close = no\ndaemon = yes\npid_file = /p\n"
@@ -73,6 +74,8 @@ def test_every_setting_reaches_its_field(directory: Directory) -> None:
         "overload = accept\nmax_sessions = 4\nmax_age = 5\nmax_memory = 6\nhang_timeout = 7\ndrain_timeout = 8\n"
         "[controller]\nconnection_spec = unix:/c\nunix_socket_mode = 0660\nunix_socket_group = g\n"
         "read_only_connection_spec = inet:3\nread_only_unix_socket_mode = 0660\nread_only_unix_socket_group = g\n"
+        "[conditions]\nstress_threshold = 9\ndns_name_servers = 192.0.2.1\ndns_timeout = 1\nplugins = yes\n"
+        "[[S25R]]\nblacklist = .example.net\n[[own]]\naccounts = a@example.com\n"
         + A
         + "description = d\nenabled = no\nfallback_status = discard\n"
         "evaluation_mode = yes\napplicable_conditions = S25R\nscan_group = g\npipelining = no\n"
@@ -80,7 +83,8 @@ def test_every_setting_reaches_its_field(directory: Directory) -> None:
         "breaker_failures = 6\nbreaker_retry = 0.5\n"
     )
     config, default = directory.config(), Config(children=(ChildSettings("a", ()),))
-    records = [(getattr(config, name), getattr(default, name)) for name in RECORDS if name != "milters"]
+    names = [name for name in RECORDS if name != "milters" and "." not in name]
+    records = [(getattr(config, name), getattr(default, name)) for name in names]
     records.append((config.children[0], default.children[0]))
     same = [name for one, other in records for name in vars(one) if vars(one)[name] == vars(other)[name]]
     assert same == ["name"]
@@ -187,7 +191,7 @@ def test_a_milter_whose_name_has_dots_can_be_set_on_the_command_line() -> None:
         ("daemon", "yes", "command line: daemon: is not a setting"),
         ("manager.", "yes", "command line: manager.: is not a setting"),
         ("milters.a", "yes", "command line: milters.a: is not a setting"),
-        ("milters.a.enabled", "no", "command line: milters.a.connection_spec: is missing"),
+        ("milters.a.pipelining", "no", "command line: milters.a.connection_spec: is missing"),
         ("milters.a b.enabled", "no", "command line: milters: the name 'a b' has white space"),
         ("log.path", "a\nb", "command line: log.path: 'a\\nb' has more than one line"),
         ("", "x", "command line: is not a setting"),
@@ -223,7 +227,7 @@ def test_a_fault_on_the_command_line_says_so(key: str, value: str, expected: str
         ("[manager]\n[[x]]\ny = 1\n", 2, "manager.x", "'x' can't be a section of [manager]"),
         (A + "[[[x]]]\ny = 1\n", 4, "milters.a.x", "'x' can't be a section of [[a]]"),
         ("[milters]\nenabled = no\n", 2, "milters.enabled", "stands outside of a milter"),
-        ("[milters]\n[[a]]\nenabled = no\n", 2, "milters.a.connection_spec", "is missing"),
+        ("[milters]\n[[a]]\npipelining = no\n", 2, "milters.a.connection_spec", "is missing"),
         ("[milters]\n[['']]\nenabled = no\n", 2, "", "has no name"),
         ("[milters]\n[[a b]]\nenabled = no\n", 2, "milters", "the name 'a b' has white space in it"),
         (A + "enable = no\n", 4, "milters.a.enable", "there is no such setting (did you mean enabled?)"),
@@ -396,7 +400,7 @@ def test_a_key_without_meaning_is_a_warning(setting: Setting, directory: Directo
     assert f"{MAIN}:4: {section}{'.a' if section == 'milters' else ''}.{key}: is ignored (" in warning
 
 
-@pytest.mark.parametrize("section", ["metrics", "status", "conditions", "database"])
+@pytest.mark.parametrize("section", ["metrics", "status", "database"])
 def test_a_key_of_a_reserved_section_is_a_warning(section: str, directory: Directory) -> None:
     directory.write(f"[{section}]\nx = 1\n[[y]]\nz = 1\n")
     expected = [
@@ -410,12 +414,14 @@ def test_an_empty_reserved_section_is_no_warning(directory: Directory) -> None:
     assert directory.write("[metrics]\n").load().warnings == ()
 
 
-def test_conditions_are_a_warning(directory: Directory) -> None:
-    (warning,) = directory.write(A + "applicable_conditions = S25R, Trust\n").load().warnings
-    assert warning.endswith(
-        f"{MAIN}:4: milters.a.applicable_conditions: not applied by this version: S25R, Trust "
-        "(the milter is asked in every session)"
-    )
+def test_a_milter_that_is_switched_off_need_not_say_where_it_listens(directory: Directory) -> None:
+    assert directory.write("[milters]\n[[a]]\nenabled = no\n").child().connection_spec == ()
+
+
+def test_conditions_reach_the_child_and_are_ready_to_be_asked(directory: Directory) -> None:
+    result = directory.write(A + "applicable_conditions = S25R, Trust\n").load()
+    assert (result.warnings, result.config.children[0].applicable_conditions) == ((), ("S25R", "Trust"))
+    assert {"S25R", "Trust"} <= result.config.compiled.keys()
 
 
 def test_the_warnings_of_a_good_configuration_are_none(directory: Directory) -> None:

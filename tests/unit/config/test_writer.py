@@ -12,6 +12,7 @@ from configobj import ConfigObj
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from mmgr.conditions.builtin import BUILT_IN
 from mmgr.config.checks import check
 from mmgr.config.loader import load
 from mmgr.config.model import (
@@ -27,7 +28,7 @@ from mmgr.config.model import (
     SecuritySettings,
     WorkerSettings,
 )
-from mmgr.config.values import CONDITIONS, ValueRefused, check_child_name, prose, text
+from mmgr.config.values import ValueRefused, check_child_name, prose, text
 from mmgr.config.writer import quoted, show
 from mmgr.endpoint import Endpoint, parse_endpoint
 from mmgr.errors import EndpointError
@@ -74,7 +75,7 @@ CHILDREN = st.builds(
     enabled=st.booleans(),
     fallback_status=STATUS,
     evaluation_mode=st.booleans(),
-    applicable_conditions=st.lists(st.sampled_from(CONDITIONS), max_size=3).map(tuple),
+    applicable_conditions=st.lists(st.sampled_from(list(BUILT_IN)), max_size=3, unique=True).map(tuple),
     connection_timeout_s=SECONDS,
     writing_timeout_s=SECONDS,
     reading_timeout_s=SECONDS,
@@ -82,7 +83,7 @@ CHILDREN = st.builds(
 )
 CONFIGS = st.builds(
     Config,
-    package=st.builds(PackageSettings, LINES, st.lists(PAIRS, max_size=2).map(tuple)),
+    package=st.builds(PackageSettings, st.booleans(), LINES, st.lists(PAIRS, max_size=2).map(tuple)),
     security=st.builds(SecuritySettings, LINES, LINES),
     log=st.builds(LogSettings, st.sampled_from(["error", "debug"]), LINES, st.booleans(), st.just("local7")),
     manager=st.builds(

@@ -1,0 +1,198 @@
+"""Conditions that are written as one expression in the configuration. PURE; the loader calls ``compile_expression``.
+
+The language, which docs/expressions.md tells to administrators:
+
+    expression = conjunction { "or" conjunction }
+    conjunction = part { "and" part }
+    part       = { "not" } ( "(" expression ")" | test )
+    test       = name                                           not empty; of authenticated and tls: yes
+               | name ( "==" | "!=" ) value
+               | name ( "<" | "<=" | ">" | ">=" ) value         numbers, times of day, versions of TLS
+               | name [ "not" ] "in" ( list | "(" list ")" )
+               | name [ "not" ] "matches" pattern
+    name       = a word of the table NAMES in expression_names
+               | ( "header" | "macro" ) ( argument | "(" argument ")" )
+               | ( "any" | "all" ) ( "recipient" | "recipients" )
+    list       = value { "," value }
+    argument   = word | string
+    value      = word | string
+    pattern    = "/" characters "/" | string
+    string     = '"' characters '"' | "'" characters "'" | "<>"       no escapes; <> is the empty string
+    word       = letters, digits and . _ @ : { } [ ] + -, and "/" ahead of a digit (192.0.2.0/24)
+
+Upper and lower case are the same everywhere. White space and line ends may stand between all tokens.
+
+An expression is judged at each stage that brings a value that it reads. What is not known yet counts as whatever lets
+the milter take part, so a milter is stopped as soon as nothing that is still to come can change that. This is Kleene's
+logic of three values. As ``not`` has been moved into the tests (``expression_parser``), an unknown test, negated or
+not, is simply taken for true, and the functions that are called for every mail have two values only.
+
+A test of ``recipient`` is judged at RCPT for the recipient in question. From then on the expression is true of a
+message if it is true for one of its recipients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from mmgr.conditions.base import Condition, Stage
+from mmgr.conditions.expression_lexer import ExpressionError
+from mmgr.conditions.expression_parser import Junction, Literal, Node, joined, literals, parsed
+from mmgr.conditions.expression_tests import Check
+from mmgr.conditions.facts import Facts
+
+__all__ = ["ExpressionCondition", "ExpressionError", "compile_expression"]
+
+MAX_DESCRIPTION_CHARACTERS = 200
+
+
+class _Judge(NamedTuple):
+    """What can be judged at one stage: does gives the answer, tree says why, is_of_all that it is of all recipients."""
+
+    does: Check
+    tree: Node
+    is_of_all: bool
+
+
+class ExpressionCondition(Condition):
+    """An expression of the configuration; ``text`` is as it was written."""
+
+    def __init__(self, name: str, text: str, tree: Node, description: str = "") -> None:
+        self.name = name
+        self.text = text
+        self.description = description or _as_description(text)
+        subjects = [literal.test.subject for literal in literals(tree)]
+        self.stages = frozenset(stage for subject in subjects for stage in subject.stages)
+        self.reads = _by_stage([read for subject in subjects for read in subject.reads])
+        self._judges = tuple(_judge(tree, stage) for stage in Stage)
+
+    def judge(self, stage: Stage, facts: Facts) -> str:
+        """The tests that are false and decide it, as a sentence; "" as long as the expression may become true."""
+        judge = self._judges[stage]
+        if judge is None or judge.does(facts, facts.recipient):
+            return ""
+        return _reason(judge, facts)
+
+
+def compile_expression(name: str, text: str, description: str = "") -> ExpressionCondition:
+    """The condition that an expression makes. Raises ExpressionError with the first fault; never anything else."""
+    return ExpressionCondition(name, text, parsed(text), description)
+
+
+def _as_description(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= MAX_DESCRIPTION_CHARACTERS else line[: MAX_DESCRIPTION_CHARACTERS - 3] + "..."
+
+
+def _by_stage(reads: list[tuple[Stage, bytes]]) -> Mapping[Stage, tuple[bytes, ...]]:
+    unique = dict.fromkeys(reads)
+    return {stage: tuple(name for at, name in unique if at is stage) for stage in sorted({at for at, _ in unique})}
+
+
+# ---- stages
+
+
+def _judge(tree: Node, stage: Stage) -> _Judge | None:
+    known = _known(tree, stage)
+    if known is None:
+        return None
+    is_of_all = stage > Stage.RCPT and known.is_per_recipient
+    return _Judge(_of_all_recipients(known) if is_of_all else _compiled(known), known, is_of_all)
+
+
+def _known(node: Node, stage: Stage, has_recipient: bool = True) -> Node | None:
+    """What can be false of a tree at a stage, None for nothing: tests that are not known may all turn out true."""
+    if isinstance(node, Literal):
+        subject = node.test.subject
+        is_known = subject.known <= stage <= subject.until and (has_recipient or not subject.is_per_recipient)
+        return node if is_known else None
+    parts = [_known(part, stage, has_recipient) for part in node.parts]
+    known = [part for part in parts if part is not None]
+    if not known or (len(known) < len(parts) and not node.is_all):
+        return None
+    return joined(node.is_all, known)
+
+
+def _compiled(node: Node) -> Check:
+    """The tree as one function."""
+    if isinstance(node, Junction):
+        return _together(node.is_all, tuple(map(_compiled, node.parts)))
+    check = node.test.check
+    return (lambda facts, recipient: not check(facts, recipient)) if node.is_negated else check
+
+
+def _together(is_all: bool, checks: tuple[Check, ...]) -> Check:
+    """All of some functions, or any. A loop each: ``all`` and ``any`` of a generator take twice as long."""
+
+    def all_of(facts: Facts, recipient: bytes) -> bool:
+        for check in checks:  # noqa: SIM110
+            if not check(facts, recipient):
+                return False
+        return True
+
+    def any_of(facts: Facts, recipient: bytes) -> bool:
+        for check in checks:  # noqa: SIM110
+            if check(facts, recipient):
+                return True
+        return False
+
+    return checks[0] if len(checks) == 1 else all_of if is_all else any_of
+
+
+# ---- recipients
+
+
+def _of_all_recipients(node: Node) -> Check:
+    """Whether there is a recipient for whom the tree is true.
+
+    What does not depend on the recipient is looked at once, not once for each of a thousand.
+    """
+    if not node.is_per_recipient:
+        return _compiled(node)
+    if isinstance(node, Junction):
+        if not node.is_all:
+            return _together(False, tuple(map(_of_all_recipients, node.parts)))
+        common = [part for part in node.parts if not part.is_per_recipient]
+        own = [part for part in node.parts if part.is_per_recipient]
+        if common:
+            return _together(True, (*map(_compiled, common), _of_all_recipients(joined(True, own))))
+    return _of_one_recipient(node)
+
+
+def _of_one_recipient(node: Node) -> Check:
+    does = _compiled(node)
+    rest = _known(node, Stage.CONTENT, has_recipient=False)
+    without = None if rest is None else _compiled(rest)
+
+    def of_one(facts: Facts, recipient: bytes) -> bool:
+        if not facts.recipients:
+            return without is None or without(facts, recipient)
+        return any(does(facts, each) for each in facts.recipients)
+
+    return of_one
+
+
+# ---- words
+
+
+def _reason(judge: _Judge, facts: Facts) -> str:
+    if not judge.is_of_all:
+        return _why_false(judge.tree, facts, facts.recipient)
+    count = len(facts.recipients)
+    if not count:
+        rest = _known(judge.tree, Stage.CONTENT, has_recipient=False)
+        assert rest is not None
+        return _why_false(rest, facts, b"")
+    others = f", and it is no better for {count - 1} more recipients" if count > 1 else ""
+    return _why_false(judge.tree, facts, facts.recipients[0]) + others
+
+
+def _why_false(node: Node, facts: Facts, recipient: bytes) -> str:
+    """The first part that is false, or all parts of which one would have to be true; the tree is false."""
+    if isinstance(node, Literal):
+        return node.test.words(facts, recipient, node.is_negated)
+    if not node.is_all:
+        return " and ".join(_why_false(part, facts, recipient) for part in node.parts)
+    false = next(part for part in node.parts if not _compiled(part)(facts, recipient))
+    return _why_false(false, facts, recipient)

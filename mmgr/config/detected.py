@@ -1,0 +1,77 @@
+"""What detection found, as values of the configuration, each with the file and line that it was read from.
+
+``loader`` puts them in front of what the files say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mmgr.config.model import ChildSettings
+from mmgr.config.origin import Origin
+from mmgr.config.spec import CHILDREN
+from mmgr.config.text import one_line
+from mmgr.config.values import ValueRefused, check_child_name
+from mmgr.detect.base import Detected, Detection, Where
+from mmgr.detect.detection import detect
+from mmgr.endpoint import parse_endpoint
+from mmgr.errors import EndpointError
+
+
+@dataclass
+class Layer:
+    """children in their order, values by dotted key, warnings for people."""
+
+    children: dict[str, Origin] = field(default_factory=dict)
+    values: dict[str, tuple[Any, Origin]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+def detected_layer(root: str, platform: str, options: Mapping[str, str]) -> Layer:
+    """Look for milters below root. Raises nothing."""
+    return layer_of(detect(root, platform, options))
+
+
+def layer_of(detection: Detection) -> Layer:
+    """The values of what was found."""
+    layer = Layer()
+    for problem in detection.problems:
+        hint = f" ({problem.hint})" if problem.hint else ""
+        name = f"{problem.milter}: " if problem.milter else ""
+        layer.warnings.append(one_line(f"{problem.where}: {name}{problem.text}{hint}"))
+    for milter in detection.milters:
+        try:
+            check_child_name(milter.name)
+        except ValueRefused as refused:
+            layer.warnings.append(one_line(f"{milter.unit}: {refused.problem}; this milter is left out"))
+            continue
+        layer.children[milter.name] = origin_of(milter.unit)
+        for key, value, where in _values(milter, layer.warnings):
+            layer.values[f"{CHILDREN}.{milter.name}.{key}"] = (value, origin_of(where))
+    return layer
+
+
+def origin_of(where: Where) -> Origin:
+    """As ``--show-config`` writes it."""
+    text = f"assumed: {where.path}" if where.is_assumed else f"detected: {where}"
+    return Origin(one_line(text), one_line(where.path), where.line)
+
+
+def _values(milter: Detected, warnings: list[str]) -> list[tuple[str, Any, Where]]:
+    found: list[tuple[str, Any, Where]] = [("enabled", milter.is_enabled.value, milter.is_enabled.where)]
+    if milter.connection_spec is not None:
+        try:
+            endpoint = parse_endpoint(milter.connection_spec.value)
+            found.append(("connection_spec", (endpoint,), milter.connection_spec.where))
+        except EndpointError as error:
+            warnings.append(one_line(f"{milter.connection_spec.where}: {milter.name}: {error}"))
+    if milter.description is not None:
+        found.append(("description", one_line(milter.description.value).strip(), milter.description.where))
+    found.append(("applicable_conditions", milter.conditions, milter.unit))
+    if milter.extra_timeout_s:
+        for key in ("writing_timeout", "reading_timeout"):
+            usual_s: float = getattr(ChildSettings, f"{key}_s")
+            found.append((key, usual_s + milter.extra_timeout_s, milter.unit))
+    return found
