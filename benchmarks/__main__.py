@@ -13,14 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import machine, memory, packets, report, sessionprofile
+from benchmarks import expressions, machine, memory, packets, report, sessionprofile
 from benchmarks.pairs import Bench
 from benchmarks.plan import ROUNDS, Plan, plan
 from tests.support.daemon import CHECKOUT
 from tests.support.processes import ComponentMissing
 
 PLANS = ("quick", "default", "full")
-PARTS = ("pairs", "memory", "codecs", "profile")
+PARTS = ("pairs", "memory", "codecs", "expressions", "profile")
 DOCUMENT = CHECKOUT / "docs" / "performance.md"
 PICTURES = CHECKOUT / "benchmarks" / "results"
 
@@ -75,6 +75,7 @@ class _Parts:
             "pairs": self._pairs,
             "memory": self._memory,
             "codecs": self._codecs,
+            "expressions": self._expressions,
             "profile": self._profile,
         }
         for part in self._given.only or PARTS:
@@ -99,6 +100,9 @@ class _Parts:
 
     def _codecs(self) -> None:
         self.results.speeds = packets.compare(self._sizes.codec_rounds, not self._given.offline, say)
+
+    def _expressions(self) -> None:
+        self.results.expressions = expressions.measure(self._sizes.codec_rounds, say)
 
     def _profile(self) -> None:
         machine.require(machine.why_not_libmilter())

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable
 
+from benchmarks.expressions import Evaluation
 from benchmarks.figures import Runs, Spread, mean, ratio, spread
 from benchmarks.memory import Memory, Weight
 from benchmarks.packets import OURS, Speed
@@ -44,6 +45,7 @@ class Results:
     runs: Mapping[Case, Runs] = field(default_factory=dict)
     memory: Memory | None = None
     speeds: Sequence[Speed] = ()
+    expressions: Sequence[Evaluation] = ()
     profile: SessionProfile | None = None
     skipped: dict[str, str] = field(default_factory=dict)
 
@@ -68,6 +70,7 @@ def as_json(results: Results) -> dict[str, Any]:
         ],
         "memory": dataclasses.asdict(results.memory) if results.memory else None,
         "codecs": [speed._asdict() for speed in results.speeds],
+        "expressions": [each._asdict() for each in results.expressions],
         "profile": dataclasses.asdict(results.profile) if results.profile else None,
         "skipped": results.skipped,
     }
@@ -90,6 +93,7 @@ def as_markdown(results: Results, charts: str = ".") -> str:
             parts.append(_section(section, measured, results, charts))
     parts += [_memory(results.memory)] if results.memory else []
     parts += [_codecs(results.speeds)] if results.speeds else []
+    parts += [_expressions(results.expressions)] if results.expressions else []
     parts += [_profile(results.profile)] if results.profile else []
     if results.skipped:
         parts.append("### Left out\n\n" + "\n".join(f"- {part}: {why}" for part, why in results.skipped.items()))
@@ -222,6 +226,22 @@ def _codecs(speeds: Sequence[Speed]) -> str:
 
 def _is_base(speed: Speed) -> bool:
     return speed.name == OURS and bool(speed.packets_per_s)
+
+
+def _expressions(evaluations: Sequence[Evaluation]) -> str:
+    rows = [
+        "### Conditions written as expressions",
+        "",
+        "Microseconds to judge a stage, one core: where the milter takes part, and where it is stopped and told why.",
+        "",
+        "| expression | takes part | is stopped |",
+        "| --- | --- | --- |",
+    ]
+    rows += [
+        f"| {each.name} | {with_range(Spread.of(each.passing_us))} | {with_range(Spread.of(each.stopped_us))} |"
+        for each in evaluations
+    ]
+    return "\n".join(rows)
 
 
 def _profile(profile: SessionProfile) -> str:

@@ -274,7 +274,7 @@ def _query(key: str) -> Message | None:
         return None
     try:
         return dns.message.make_query(key, "A")
-    except (dns.exception.DNSException, ValueError):
+    except (dns.exception.DNSException, ValueError, struct.error):  # struct.error: "\\300" with dnspython 2.1
         return None
 
 

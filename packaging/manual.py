@@ -1,7 +1,7 @@
 """Writes the manual pages: what a command says with ``--help``, and the text in ``docs/man/text`` that goes with it.
 
-``docs/man/text/NAME.SECTION`` begins with one line for NAME and goes on with sections in man(7). Pages are kept in
-``docs/man``, so that a build needs none of this; ``make man`` runs it and a test compares.
+``docs/man/text/NAME.SECTION`` begins with one line for NAME and goes on with sections in man(7); a command can do without.
+Pages are kept in ``docs/man``, so that a build needs none of this; ``make man`` runs it and a test compares.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from places import ROOT, commands, version
 
@@ -24,7 +23,6 @@ _START = "import importlib, sys; sys.argv[0] = sys.argv.pop(1); m, f = sys.argv.
 _START += "getattr(importlib.import_module(m), f)()"
 _HEADING = re.compile(r"^([a-z][a-zA-Z ,-]*):$")
 _OPTION = re.compile(r"^ {2}(?:  )?(\S(?:.*?\S)?)(?: {2,}(\S.*))?$")
-_NO_MANUAL = {"-h", "--help", "-?"}
 
 
 @dataclass
@@ -40,7 +38,11 @@ class Help:
 def ask(name: str, entry: str) -> str:
     """The text of ``NAME --help``, in lines so long that nothing is broken that need not be."""
     command = [sys.executable, "-B", "-c", _START, name, entry, "--help"]
-    environment = {**os.environ, "COLUMNS": "1000", "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
+    environment = {
+        **os.environ,
+        "COLUMNS": "1000",
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
+    }
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment).stdout.decode()
 
 
@@ -134,19 +136,28 @@ def _escape(text: str) -> str:
 
 
 def pages() -> dict[str, str]:
-    """All pages by file name. Raises SystemExit for a command that has no text."""
+    """All pages by file name. A command without a text of its own gets a plain page in section 1."""
     made = {}
     for name, entry in commands().items():
+        said = ask(name, entry)
         texts = sorted(TEXTS.glob(f"{name}.[1-8]"))
-        if not texts:
-            raise SystemExit(f"manual: {TEXTS}/{name}.1 or .8 is missing: one line for NAME, then sections if there are any")
-        made[texts[0].name] = page(name, texts[0].suffix[1:], ask(name, entry), texts[0].read_text("utf-8"))
+        file_name = texts[0].name if texts else f"{name}.1"
+        own = texts[0].read_text("utf-8") if texts else _summary(said)
+        made[file_name] = page(name, file_name[-1], said, own)
     return made
+
+
+def _summary(said: str) -> str:
+    """The first sentence of the description, as NAME has it."""
+    sentence = take_apart(said).description.partition(". ")[0].rstrip(".")
+    return sentence[:1].lower() + sentence[1:]
 
 
 def main() -> None:
     """``manual.py [--check]``."""
-    parser = argparse.ArgumentParser(description="Write the manual pages, or say which are not as they would be written.")
+    parser = argparse.ArgumentParser(
+        description="Write the manual pages, or say which are not as they would be written."
+    )
     parser.add_argument("--check", action="store_true")
     is_check = parser.parse_args().check
     old = []

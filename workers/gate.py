@@ -57,7 +57,8 @@ class Gate:
         self._conditions = conditions
         self._facts = facts
         stages = {stage for one in conditions for stage in (*one.stages, *one.macro_stages)}
-        self._has_macros = frozenset(COMMANDS[stage] for one in conditions for stage in one.macro_stages)
+        macro_stages = {stage for one in conditions for stage in one.macro_stages}
+        self._has_macros = frozenset(COMMANDS[stage] for stage in macro_stages if stage is not Stage.CONTENT)
         is_of_recipients = Stage.RCPT in stages  # without one that is for it, it is not told of DATA either
         asked = stages | {Stage.DATA} if is_of_recipients else stages
         self.commands = frozenset(COMMANDS[stage] for stage in asked if stage is not Stage.CONTENT)

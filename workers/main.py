@@ -22,6 +22,7 @@ from setproctitle import setproctitle
 from mmgr import log as logs
 from mmgr.assignment import Assignment
 from mmgr.breaker import Panel
+from mmgr.conditions.dnsbl import zones_of
 from mmgr.log import RateLimit, quoted
 from mmgr.protocol.constants import COMMAND_LENGTH_MAX
 from mmgr.resolver import Resolver
@@ -85,7 +86,8 @@ def _senses(assignment: Assignment) -> Senses:
 
     @functools.lru_cache(maxsize=1)
     def resolver() -> Resolver:
-        return Resolver(settings.dns_name_servers, settings.dns_timeout_s)
+        zones = zones_of(assignment.config.compiled.values())
+        return Resolver(settings.dns_name_servers, settings.dns_timeout_s, zones=zones)
 
     return Senses(lambda: board.is_stressed, lambda name: resolver().look_up(name))
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from mmgr import __version__
 from mmgr.cli.writing import Writer
+from mmgr.config.files import MAX_FILE_BYTES as LARGEST_BYTES
 from mmgr.config.values import one_line
 from mmgr.errors import MmgrError
 from mmgr.legacy import rendering, translation
@@ -78,6 +79,8 @@ def _run(given: argparse.Namespace, writer: Writer) -> int:
         write_file(given.output, text, given.force)
     else:
         writer.write(text)
+    if len(text) > LARGEST_BYTES:
+        writer.complain(f"{PROGRAM}: the output has {len(text)} bytes; a file that is read has at most {LARGEST_BYTES}")
     for finding in draft.findings:
         if finding.is_left:
             writer.complain(str(finding))
@@ -86,7 +89,7 @@ def _run(given: argparse.Namespace, writer: Writer) -> int:
     left = len(draft.left)
     if left:
         writer.complain(f"{PROGRAM}: {left} {'statement' if left == 1 else 'statements'} not translated")
-    return EXIT_LEFT if left else 0
+    return EXIT_LEFT if left or len(text) > LARGEST_BYTES else 0
 
 
 def translated(source: str) -> Draft:

@@ -1,7 +1,7 @@
 """milter-managerctl: asks a running daemon, by its control socket, how it is, and tells it what to do.
 
 Answers go to standard output, reasons to standard error. Exit codes: 0 done, 1 refused or failed, 2 usage, 3 no daemon
-answers. The one sub-command that asks no daemon is ``doctor``, which has exit codes of its own.
+answers. The sub-commands ``doctor`` and ``explain`` ask no daemon, and have exit codes of their own.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmgr.cli import managerctl_doctor as doctor
+from mmgr.cli import managerctl_explain as explain
 from mmgr.cli import managerctl_options as options
 from mmgr.cli import managerctl_output as output
 from mmgr.cli.managerctl_top import Top
@@ -34,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if given.command == doctor.COMMAND:
             return doctor.run(given, writer)
+        if given.command == explain.COMMAND:
+            return explain.run(given, writer)
         return Command(given, writer).run()
     except ControlUnanswered as error:
         complain(writer, str(error))

@@ -16,9 +16,7 @@ from mmgr.cli import values
 from mmgr.cli.options import DEFAULT_DIRECTORY, configuration_directory
 from mmgr.cli.writing import Writer
 from mmgr.config.values import one_line
-from mmgr.doctor.examination import Request, examine
 from mmgr.doctor.findings import ERROR, NOTE, OK, WARNING, Finding, worst
-from mmgr.doctor.postfix import CONFIG_DIRECTORY
 
 COMMAND = "doctor"
 MEANING = "look at every milter, our own socket and Postfix, and say what to type where something is wrong"
@@ -41,8 +39,8 @@ def add_options(to: argparse.ArgumentParser) -> None:
     to.add_argument(
         "--postfix-dir",
         metavar="DIRECTORY",
-        default=CONFIG_DIRECTORY,
-        help=f"where main.cf is, as for postconf -c ({CONFIG_DIRECTORY})",
+        default="/etc/postfix",
+        help="where main.cf is, as for postconf -c (/etc/postfix)",
     )
     to.add_argument("--no-probe", dest="is_probing", action="store_false", help="connect to nobody")
     to.add_argument(
@@ -56,6 +54,8 @@ def add_options(to: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace, writer: Writer) -> int:
     """Examine, print, and return the exit code."""
+    from mmgr.doctor.examination import Request, examine  # most of a start, which no other sub-command needs
+
     if given.root is not None and not os.path.isdir(given.root):
         writer.complain(f"milter-managerctl: --root {one_line(given.root)} is not a directory")
         return 2

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import functools
+from typing import Any
 
 from mmgr import __version__
 from mmgr.cli import managerctl_doctor as doctor
+from mmgr.cli import managerctl_explain as explain
 from mmgr.cli import values
 from mmgr.cli.options import DEFAULT_DIRECTORY, configuration_directory
 from mmgr.config.loader import glance
@@ -59,21 +61,23 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("milter", metavar="MILTER", help="its name in the configuration")
         if name == "top":
             _add_top(command)
-    _add_doctor(commands)
+    _add_local(commands, doctor)
+    _add_local(commands, explain)
     return made
 
 
-def _add_doctor(to: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = to.add_parser(
-        doctor.COMMAND,
-        help=doctor.MEANING,
-        description=doctor.DESCRIPTION,
-        epilog=doctor.EPILOG,
+def _add_local(to: argparse._SubParsersAction[argparse.ArgumentParser], command: Any) -> None:
+    """A sub-command that asks no daemon."""
+    made = to.add_parser(
+        command.COMMAND,
+        help=command.MEANING,
+        description=getattr(command, "DESCRIPTION", command.MEANING),
+        epilog=command.EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    _add_common(command, argparse.SUPPRESS, argparse.SUPPRESS)
-    doctor.add_options(command)
+    _add_common(made, argparse.SUPPRESS, argparse.SUPPRESS)
+    command.add_options(made)
 
 
 def _add_common(to: argparse.ArgumentParser, absent: object, off: object) -> None:

@@ -119,3 +119,9 @@ class NotDnsblListed(_Dnsbl):
     def judge(self, stage: Stage, facts: Facts) -> str:
         """Stopped for the session if a service lists the client. May block in look-ups."""
         return self._listing(facts)
+
+
+def zones_of(conditions: Iterable[Condition]) -> list[str]:
+    """Every block list that any of the conditions asks, once."""
+    services = (service for one in conditions if isinstance(one, _Dnsbl) for service in one.services)
+    return list(dict.fromkeys(service.zone for service in services))

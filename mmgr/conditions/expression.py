@@ -34,7 +34,7 @@ message if it is true for one of its recipients.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 from mmgr.conditions.base import Condition, Stage
 from mmgr.conditions.expression_lexer import ExpressionError
@@ -47,12 +47,14 @@ __all__ = ["ExpressionCondition", "ExpressionError", "compile_expression"]
 MAX_DESCRIPTION_CHARACTERS = 200
 
 
+Why = Callable[[Facts, bytes], str]
+
+
 class _Judge(NamedTuple):
-    """What can be judged at one stage: does gives the answer, tree says why, is_of_all that it is of all recipients."""
+    """What can be judged at one stage: does gives the answer, and if it is no, why gives the reason."""
 
     does: Check
-    tree: Node
-    is_of_all: bool
+    why: Why
 
 
 class ExpressionCondition(Condition):
@@ -72,7 +74,7 @@ class ExpressionCondition(Condition):
         judge = self._judges[stage]
         if judge is None or judge.does(facts, facts.recipient):
             return ""
-        return _reason(judge, facts)
+        return judge.why(facts, facts.recipient)
 
 
 def compile_expression(name: str, text: str, description: str = "") -> ExpressionCondition:
@@ -97,8 +99,9 @@ def _judge(tree: Node, stage: Stage) -> _Judge | None:
     known = _known(tree, stage)
     if known is None:
         return None
-    is_of_all = stage > Stage.RCPT and known.is_per_recipient
-    return _Judge(_of_all_recipients(known) if is_of_all else _compiled(known), known, is_of_all)
+    if stage > Stage.RCPT and known.is_per_recipient:
+        return _Judge(_of_all_recipients(known), _explained_to_all(known))
+    return _Judge(_compiled(known), _explained(known))
 
 
 def _known(node: Node, stage: Stage, has_recipient: bool = True) -> Node | None:
@@ -176,23 +179,36 @@ def _of_one_recipient(node: Node) -> Check:
 # ---- words
 
 
-def _reason(judge: _Judge, facts: Facts) -> str:
-    if not judge.is_of_all:
-        return _why_false(judge.tree, facts, facts.recipient)
-    count = len(facts.recipients)
-    if not count:
-        rest = _known(judge.tree, Stage.CONTENT, has_recipient=False)
-        assert rest is not None
-        return _why_false(rest, facts, b"")
-    others = f", and it is no better for {count - 1} more recipients" if count > 1 else ""
-    return _why_false(judge.tree, facts, facts.recipients[0]) + others
-
-
-def _why_false(node: Node, facts: Facts, recipient: bytes) -> str:
-    """The first part that is false, or all parts of which one would have to be true; the tree is false."""
+def _explained(node: Node) -> Why:
+    """What says of a tree that is false which test made it so: the first one, or all of which one had to be true."""
     if isinstance(node, Literal):
-        return node.test.words(facts, recipient, node.is_negated)
-    if not node.is_all:
-        return " and ".join(_why_false(part, facts, recipient) for part in node.parts)
-    false = next(part for part in node.parts if not _compiled(part)(facts, recipient))
-    return _why_false(false, facts, recipient)
+        words, truth = node.test.words, node.is_negated
+        return lambda facts, recipient: words(facts, recipient, truth)
+    parts = [(_compiled(part), _explained(part)) for part in node.parts]
+
+    def first_of(facts: Facts, recipient: bytes) -> str:
+        for does, why in parts[:-1]:
+            if not does(facts, recipient):
+                return why(facts, recipient)
+        return parts[-1][1](facts, recipient)  # without a look: the clock may have gone on since the answer was no
+
+    def each_of(facts: Facts, recipient: bytes) -> str:
+        return " and ".join([why(facts, recipient) for _, why in parts])
+
+    return first_of if node.is_all else each_of
+
+
+def _explained_to_all(node: Node) -> Why:
+    """The same of a tree that is false for every recipient of a message: what the first one's is."""
+    why = _explained(node)
+    rest = _known(node, Stage.CONTENT, has_recipient=False)
+    without = why if rest is None else _explained(rest)
+
+    def of_all(facts: Facts, recipient: bytes) -> str:
+        if not facts.recipients:
+            return without(facts, recipient)
+        count = len(facts.recipients) - 1
+        others = f", and it is no better for {count} more recipients" if count else ""
+        return why(facts, facts.recipients[0]) + others
+
+    return of_all

@@ -6,12 +6,13 @@ What a condition decides is ``mmgr.conditions``'; here settings become condition
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mmgr.conditions.base import Condition
 from mmgr.conditions.builtin import BUILT_IN
+from mmgr.conditions.dnsbl import zones_of
 from mmgr.conditions.expression import ExpressionError, compile_expression
 from mmgr.conditions.patterns import PatternError
 from mmgr.conditions.restrict_accounts import RestrictAccounts
@@ -20,6 +21,7 @@ from mmgr.config.plugins import load_plugins
 from mmgr.config.spec import CONDITIONS
 from mmgr.config.values import ValueRefused, shown
 from mmgr.errors import ConfigError
+from mmgr.resolver import ResolverUnavailable, parse_name_server, require_dnspython
 
 _LISTED, _NOT_LISTED = "DNSBL Listed", "Not DNSBL Listed"
 
@@ -71,6 +73,7 @@ def compile_conditions(config: Config) -> Compiled:
             made[own.name] = _own(own)
         except _Wrong as wrong:
             faults.append(wrong.fault)
+    faults += _resolver_faults(config, made)
     found, plugin_errors = _plugins(config)
     for name, condition in found.items():
         if name in made:
@@ -120,6 +123,22 @@ def _own(own: OwnCondition) -> Condition:
     except ExpressionError as error:
         problem = f"column {error.column}: {error.problem}"
         raise _Wrong(Fault(f"{key}.expression", problem, error.hint, error.line - 1)) from error
+
+
+def _resolver_faults(config: Config, made: Mapping[str, Condition]) -> Iterator[Fault]:
+    """Name servers that can't be meant, and a DNS that can't be asked; looked at only if some milter depends on it."""
+    used = {name for child in config.enabled_children for name in child.applicable_conditions}
+    if not zones_of(made[name] for name in used if name in made):
+        return
+    try:
+        require_dnspython()
+    except ResolverUnavailable as error:
+        yield Fault(f"{CONDITIONS}.{_LISTED}.services", str(error))
+    for address in config.conditions.dns_name_servers:
+        try:
+            parse_name_server(address)
+        except PatternError as error:
+            yield Fault(f"{CONDITIONS}.dns_name_servers", error.problem, error.hint)
 
 
 def _plugins(config: Config) -> tuple[Mapping[str, Condition], list[ConfigError]]:

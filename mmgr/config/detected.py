@@ -49,13 +49,15 @@ def layer_of(detection: Detection) -> Layer:
             continue
         layer.children[milter.name] = origin_of(milter.unit)
         for key, value, where in _values(milter, layer.warnings):
-            layer.values[f"{CHILDREN}.{milter.name}.{key}"] = (value, origin_of(where))
+            why = milter.why_not if key == "enabled" else ""
+            layer.values[f"{CHILDREN}.{milter.name}.{key}"] = (value, origin_of(where, why))
     return layer
 
 
-def origin_of(where: Where) -> Origin:
-    """As ``--show-config`` writes it."""
+def origin_of(where: Where, why: str = "") -> Origin:
+    """As ``--show-config`` writes it; why is the reason for a value that surprises people."""
     text = f"assumed: {where.path}" if where.is_assumed else f"detected: {where}"
+    text += f" ({why})" if why else ""
     return Origin(one_line(text), one_line(where.path), where.line)
 
 

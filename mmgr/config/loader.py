@@ -257,6 +257,8 @@ class _Reading:
         made = compile_conditions(config)
         self.errors += made.plugin_errors
         for fault in made.faults:
+            if any(key.startswith(f"{fault.key}.") for key in self.refused):
+                continue  # one of its keys was wrong, which has been said
             origin = self.origins.get(fault.key) or self.own.get(fault.key.partition(".")[2]) or Origin()
             self.error(origin.below(fault.line), fault.key, fault.problem, fault.hint)
         for child in config.children:

@@ -30,7 +30,7 @@ MODULE_PREFIX = "mmgr_conditions_"
 MAX_MACROS_BYTES = 65535
 """What all macros that a plug-in adds at one stage may have together."""
 
-_MACRO_NAME = re.compile(rb"[A-Za-z_]|\{?[A-Za-z_][A-Za-z0-9_.-]{1,254}\}?")
+_MACRO_NAME = re.compile(rb"[A-Za-z_][A-Za-z0-9_.-]{0,254}|\{[A-Za-z_][A-Za-z0-9_.-]{0,254}\}")
 _DOES_NOTHING = "judge or macros would never be called"
 
 

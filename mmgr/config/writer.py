@@ -96,7 +96,8 @@ def sample() -> str:
         *_comment("The settings of milter manager, all with their defaults. Take away the '#' of a line to change it."),
         "#",
         *_comment(
-            "Read in this order, later wins: this file, conf.d/*.conf, milter-manager.local.conf. "
+            "Read in this order, later wins: installed milters, conditions/*.conf, this file, conf.d/*.conf, "
+            "milter-manager.local.conf. "
             "milter-manager --check-config says what is wrong, --show-config what is in force."
         ),
     ]

@@ -14,6 +14,7 @@ from mmgr.detect import bsd, generic, registry, systemd, sysv
 from mmgr.detect.base import Detected, Detection, Found, Problem, Where
 from mmgr.detect.candidate import Candidate, Platform, Reading, Service
 from mmgr.detect.platform import identify
+from mmgr.detect.specs import our_spec
 from mmgr.detect.tree import Tree, Unreadable
 from mmgr.detect.unitpath import UnitPath
 from mmgr.endpoint import parse_endpoint
@@ -129,7 +130,8 @@ class _Search:
         try:
             if _clean(spec.value) != spec.value:
                 raise EndpointError("the socket's name is not UTF-8")
-            return Found(_at_home(str(parse_endpoint(spec.value)), self.platform), spec.where)
+            where = _origin(service, spec)
+            return Found(_at_home(str(parse_endpoint(spec.value)), self.platform), where)
         except EndpointError as error:
             self.problems.append(Problem(service.name, spec.where, str(error), _NO_SOCKET_HINT))
             return None
@@ -217,6 +219,16 @@ def _enabled(service: Service, reading: Reading, spec: Found[str] | None) -> tup
     if spec is None:
         return Found(False, service.unit), _NO_SOCKET
     return service.is_started, ""
+
+
+def _origin(service: Service, spec: Found[str]) -> Where:
+    """Of a socket that a script puts into its command the line that set it, which is what one would edit."""
+    variable = service.variable("socket") if service.prefix else None
+    try:
+        is_same = variable is not None and our_spec(variable.value) == spec.value
+    except EndpointError:
+        is_same = False
+    return variable.where if variable is not None and is_same else spec.where
 
 
 def _at_home(spec: str, platform: Platform) -> str:

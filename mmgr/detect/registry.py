@@ -42,27 +42,21 @@ CANDIDATES: tuple[Candidate, ...] = (
 )
 """All kinds that are known. A milter with a file in ``mmgr.detect.milters`` is added here."""
 
-_FIRST = ("milter-greylist", "milter-regex", "spfmilter", "milter-sid", "pyspf-milter", "smf-spf")
-_REDHAT = (
-    *("milter-greylist", "spfmilter", "milter-sid", "pyspf-milter", "smf-spf"),
-    *("clamav-milter", "enma", "spamass-milter", "spamass-milter-root", "mimedefang", "amavisd-milter"),
-    *("dkim-milter", "opendkim", "opendmarc", "openarc", "rspamd", "milter-regex"),
-)
-_DEBIAN = (
-    *("milter-greylist", "spfmilter", "milter-sid", "pyspf-milter", "smf-spf", "enma"),
-    *("clamav-milter", "dkim-filter", "opendkim", "opendmarc", "openarc"),
-    *("spamass-milter", "mimedefang", "amavisd-new-milter", "amavisd-milter", "rspamd", "milter-regex"),
-)
-_FREEBSD = (
-    *("milter-greylist", "spfmilter", "pyspf-milter", "smf-spf", "milter-enma", "enma", "milter-sid"),
-    *("clamav-milter", "milter-dkim", "milter-opendkim", "opendkim", "opendmarc", "openarc"),
-    *("spamass-milter", "mimedefang", "amavis-milter", "amavisd-milter", "rspamd", "milter-regex"),
-)
-_PKGSRC = (
-    *("milter-greylist", "spfmilter", "milter-sid", "pyspf-milter", "smf-spf", "clamav-milter", "mimedefang", "enma"),
-    *("dk-milter", "dkim-filter", "opendkim", "opendmarc", "openarc"),
-    *("spamass-milter", "amavismilter", "amavisd-milter", "rspamd", "milter-regex"),
-)
+_GREYLIST = ("milter-greylist",)
+_SENDER = ("spfmilter", "milter-sid", "sid-milter", "sid-filter", "pyspf-milter", "smf-spf", "smfspf")
+_ENMA = ("enma", "milter-enma")
+_VIRUS = ("clamav-milter",)
+_DKIM = ("dk-filter", "dk-milter", "dkim-filter", "dkim-milter", "milter-dkim", "opendkim", "milter-opendkim")
+_POLICY = ("opendmarc", "openarc")
+_SPAM = ("spamass-milter", "spamass-milter-root")
+_MIMEDEFANG = ("mimedefang",)
+_AMAVIS = ("amavisd-milter", "amavisd-new-milter", "amavis-milter", "amavismilter")
+_LAST = ("rspamd", "milter-regex")
+
+_REDHAT = (*_GREYLIST, *_SENDER, *_VIRUS, *_ENMA, *_SPAM, *_MIMEDEFANG, *_AMAVIS, *_DKIM, *_POLICY, *_LAST)
+_DEBIAN = (*_GREYLIST, *_SENDER, *_ENMA, *_VIRUS, *_DKIM, *_POLICY, *_SPAM, *_MIMEDEFANG, *_AMAVIS, *_LAST)
+_FREEBSD = (*_GREYLIST, *_ENMA, *_SENDER, *_VIRUS, *_DKIM, *_POLICY, *_SPAM, *_MIMEDEFANG, *_AMAVIS, *_LAST)
+_PKGSRC = (*_GREYLIST, *_SENDER, *_VIRUS, *_MIMEDEFANG, *_ENMA, *_DKIM, *_POLICY, *_SPAM, *_AMAVIS, *_LAST)
 ORDER = {"redhat": _REDHAT, "debian": _DEBIAN, "freebsd": _FREEBSD, "pkgsrc": _PKGSRC, "linux": _REDHAT}
 """The names of units and scripts in the order of the pipeline, by family of platform."""
 
@@ -72,16 +66,14 @@ def plain_name(name: str) -> str:
     return name.partition("@")[0]
 
 
-def candidate(names: tuple[str, ...], script: str = "") -> Candidate | None:
-    """The kind of milter that a unit with these names is, the best name first; None for one that nobody knows."""
-    wanted = [plain_name(name) for name in (*names, script) if name]
+def candidate(names: tuple[str, ...]) -> Candidate | None:
+    """The kind of milter that a service with these names is, the best name first; None for one that nobody knows."""
+    wanted = map(plain_name, names)
     return next((each for name in wanted for each in CANDIDATES if name in each.names), None)
 
 
-def place(platform: Platform, names: tuple[str, ...]) -> tuple[int, int, str]:
-    """Where a milter stands: what the order names, then other known kinds, then all others by name."""
-    order = ORDER.get(platform.family, _REDHAT)
-    known = [order.index(plain_name(name)) for name in names if plain_name(name) in order]
-    if known:
-        return 0, min(known), names[0]
-    return (1 if candidate(names) is not None else 2), 0, names[0]
+def place(platform: Platform, names: tuple[str, ...]) -> tuple[int, str]:
+    """Where a service stands: known kinds in their order, all others behind them, equal ones by name."""
+    order = ORDER[platform.family]
+    known = [order.index(name) for name in map(plain_name, names) if name in order]
+    return min(known, default=len(order)), names[0]

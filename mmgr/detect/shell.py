@@ -171,6 +171,9 @@ class _Run:
             self.shell.where = token.where
             if token.is_operator:
                 self._operator(token.text, given[at - 1 : at] + given[at + 1 : at + 2])
+            elif token.text == "{" and self.words[:1] == ["function"]:
+                self.words = []
+                self._keyword("{")
             elif self.words or not self._keyword(token.text):
                 self.words.append(token.text)
         self._end(";")

@@ -17,6 +17,9 @@ from mmgr.detect.tree import Line
 MAX_WORD = 65536
 """Characters of the longest word; an open quote must not make one of the rest of the file."""
 
+MAX_DEPTH = 8
+"""How deep quotes within ``$(...)`` within quotes, and defaults within defaults, are followed."""
+
 _OPERATOR = re.compile(r"&&|\|\||;;|[;&|()]")
 _PLAIN = re.compile(r"[^\s;&|()'\"\\`$<>#]+")
 _HERE = re.compile(r"<<(-?)\s*(\\?[\w.]+|'[^'\n]*'|\"[^\"\n]*\")")
@@ -54,7 +57,7 @@ def _behind_here_document(rows: list[Line], at: int, mark: str, is_indented: boo
         text = rows[end].text
         if (text.lstrip("\t") if is_indented else text) == mark:
             return end + 1
-    return at
+    return len(rows)
 
 
 def _whole(rows: list[Line], at: int) -> tuple[str, Where, int]:
@@ -129,27 +132,30 @@ def _end_of_word(text: str, at: int) -> int:
     return min(at, len(text))
 
 
-def _end_of_quote(text: str, at: int) -> int:
+def _end_of_quote(text: str, at: int, depth: int = 0) -> int:
     """Behind the quoted part that begins here, or the end of the text."""
     quote = text[at]
     at += 1
     while at < len(text) and text[at] != quote:
-        at += 2 if text[at] == "\\" and quote != "'" else 1
+        if text[at] == "$" and quote == '"' and depth < MAX_DEPTH:
+            at = _end_of_dollar(text, at, depth + 1)
+        else:
+            at += 2 if text[at] == "\\" and quote != "'" else 1
     return at + 1
 
 
-def _end_of_dollar(text: str, at: int) -> int:
+def _end_of_dollar(text: str, at: int, depth: int = 0) -> int:
     """Behind ``$x``, ``${x...}`` or ``$(...)``; nested ones of the latter two are counted."""
     opening = text[at + 1 : at + 2]
     closing = {"{": "}", "(": ")"}.get(opening)
     if closing is None:
         return at + 1
-    at, depth = at + 2, 1
-    while at < len(text) and depth:
+    at, open_ones = at + 2, 1
+    while at < len(text) and open_ones:
         if text[at] in "'\"":
-            at = _end_of_quote(text, at)
+            at = _end_of_quote(text, at, depth)
             continue
-        depth += (text[at] == opening) - (text[at] == closing)
+        open_ones += (text[at] == opening) - (text[at] == closing)
         at += 1
     return at
 
@@ -162,10 +168,7 @@ _WITH_DEFAULT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(:?[-=+])(.*)", re.DOTALL)
 
 
 def value(word: str, lookup: Lookup, assign: Callable[[str, str], None], depth: int = 0) -> str | None:
-    """What a word stands for; None where only running it would tell. ``${x:=y}`` assigns.
-
-    Nested defaults are followed eight deep.
-    """
+    """What a word stands for; None where only running it would tell. ``${x:=y}`` assigns."""
     read: list[str] = []
     at, is_quoted = 0, False
     while at < len(word):
@@ -208,7 +211,7 @@ def _variable(
     if _NAME.fullmatch(inner):
         return world[0](inner), end
     form = _WITH_DEFAULT.fullmatch(inner)
-    return (_defaulted(form, world, depth) if form and depth < 8 else None), end
+    return (_defaulted(form, world, depth) if form and depth < MAX_DEPTH else None), end
 
 
 def _defaulted(form: re.Match[str], world: tuple[Lookup, Callable[[str, str], None]], depth: int) -> str | None:

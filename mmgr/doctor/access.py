@@ -93,7 +93,8 @@ class _Walk:
         """Take the names of the path one after another; those of a link's target come before the rest."""
         left = _parts(path)
         try:
-            self._pass("/")
+            if not self._root:
+                self._pass("/")  # of another tree it is a directory of this machine, with that one's rights
             done = "/"
             while left:
                 done = self._step(done, left)

@@ -9,16 +9,13 @@ from mmgr.config.model import ChildSettings
 from mmgr.doctor.findings import ERROR, NOTE, OK, WARNING, Finding
 from mmgr.doctor.milterlist import same
 from mmgr.doctor.probe import CLOSED, FOREIGN, MILTER, REFUSED, SILENT, Answer, probe
-from mmgr.doctor.remedy import SERVICE, Owner
+from mmgr.doctor.remedy import RESTART, Owner
 from mmgr.doctor.selinux import denies_port, our_domain, type_of
 from mmgr.doctor.sockets import broken, labelled, reachable
 from mmgr.doctor.surroundings import AS_ROOT, Surroundings, is_root
 from mmgr.endpoint import Endpoint, parse_endpoint
 from mmgr.errors import EndpointError
 from mmgr.protocol.constants import ActionFlag, flag_names
-
-RESTART = f"systemctl restart {SERVICE}"
-"""Groups are read at the start of a process: a reload is not enough."""
 
 
 def examine(child: ChildSettings, around: Surroundings) -> Iterator[Finding]:

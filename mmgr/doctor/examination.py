@@ -6,6 +6,7 @@ could not see.
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,11 +14,11 @@ from dataclasses import dataclass
 from mmgr.config.loader import glance, load
 from mmgr.config.model import Config
 from mmgr.detect.base import Detected
+from mmgr.detect.detection import detect
 from mmgr.detect.tree import Tree
 from mmgr.doctor import children, postfix, postfix_settings
 from mmgr.doctor.access import MISSING
 from mmgr.doctor.accounts import Accounts
-from mmgr.doctor.children import RESTART
 from mmgr.doctor.findings import ERROR, MANAGER, NOTE, OK, POSTFIX, WARNING, Finding
 from mmgr.doctor.milterlist import plain_path, written
 from mmgr.doctor.postfix import PostfixFiles, Reach
@@ -25,15 +26,15 @@ from mmgr.doctor.postfix_settings import DEADLINES
 from mmgr.doctor.probe import REFUSED, Answer, probe
 from mmgr.doctor.remedy import SERVICE, Owner, usermod
 from mmgr.doctor.rights import WRITE, Identity, Rights
-from mmgr.doctor.running import ProcessIdentity, process_identity
+from mmgr.doctor.running import compared, process_identity
 from mmgr.doctor.selinux import SMTPD_DOMAIN, Policy, our_domain, policy, type_of
 from mmgr.doctor.sockets import broken, labelled, reachable
 from mmgr.doctor.surroundings import AS_ROOT, Surroundings, is_root
 from mmgr.endpoint import Endpoint
 from mmgr.errors import ConfigError, ConfigErrors
 
-DEFAULT_USERS = (SERVICE, "nobody")
-"""Whom the daemon becomes, where the configuration names nobody (``mmgr.master.privileges``)."""
+NOBODY = "nobody"
+"""Whom a daemon becomes that root starts, where there is neither a configured user nor its own."""
 
 START = f"systemctl enable --now {SERVICE}"
 
@@ -98,8 +99,6 @@ def _detected(request: Request, config: Config) -> tuple[Detected, ...]:
     """The milters that are installed, unless the configuration says not to look for them."""
     if not config.package.detection:
         return ()
-    from mmgr.detect.detection import detect
-
     options = dict(pair.split("=", 1) for pair in config.package.options)
     return detect(request.root or "/", config.package.platform, options).milters
 
@@ -127,14 +126,27 @@ def _identity(request: Request, config: Config, accounts: Accounts) -> tuple[Ide
     """Whom the daemon runs as."""
     user = request.user or config.security.effective_user
     group = "" if request.user else config.security.effective_group
-    for name in (user,) if user else DEFAULT_USERS:
+    default = NOBODY if is_root() or request.root else str(os.geteuid())
+    for name in (user,) if user else (SERVICE, default):
         found = accounts.identity(name, group)
         if found is not None:
             groups = ", ".join(accounts.group_name(gid) for gid in sorted(found.gids))
-            return found, [Finding(MANAGER, OK, f"looked at as user {found.name} with the groups {groups}")]
-    text = f"there is no user {user or DEFAULT_USERS[0]}" + (f" or no group {group}" if group else "")
+            about = [Finding(MANAGER, OK, f"looked at as user {found.name} with the groups {groups}")]
+            return found, [*about, _borrowed()] if name == NOBODY != user else about
+    text = f"there is no user {user or SERVICE}" + (f" or no group {group}" if group else "")
     name = user or SERVICE
-    return None, [Finding(MANAGER, ERROR, text, f"useradd -r -s /sbin/nologin {shlex.quote(name)}")]
+    return None, [Finding(MANAGER, ERROR, text, _new_user(name))]
+
+
+def _borrowed() -> Finding:
+    """A user of everybody's must not get into groups."""
+    whose = "whom other programs run as too: don't add it to groups"
+    text = f"there is no user {SERVICE}, so that the daemon becomes {NOBODY}, {whose}"
+    return Finding(MANAGER, WARNING, text, _new_user(SERVICE))
+
+
+def _new_user(name: str) -> str:
+    return f"useradd --system --user-group --no-create-home --shell /sbin/nologin {shlex.quote(name)}"
 
 
 def _own_sockets(
@@ -154,26 +166,9 @@ def _own_sockets(
             level = WARNING if answer.outcome == REFUSED and not is_asked else ""
             for finding in children.said(MANAGER, endpoint, answer, START):
                 yield Finding(MANAGER, level or finding.level, finding.text, finding.hint)
-            yield from _running(around, answer)
-
-
-def _running(around: Surroundings, answer: Answer) -> Iterator[Finding]:
-    """Whether the daemon that runs is a member of the groups that its user has by now."""
-    process = process_identity(answer.peer_pid)
-    if process is None or around.identity is None:
-        return
-    if process.uid != around.identity.uid:
-        running = around.accounts.user_name(process.uid)
-        yield Finding(MANAGER, NOTE, f"the daemon runs as {running}, not as {around.identity.name}")
-        return
-    yield from _old_groups(around, around.identity, process)
-
-
-def _old_groups(around: Surroundings, identity: Identity, process: ProcessIdentity) -> Iterator[Finding]:
-    missing = sorted(around.accounts.group_name(gid) for gid in identity.gids - process.gids)
-    if missing:
-        text = f"the daemon was started before its user was in {', '.join(missing)}: a reload is not enough"
-        yield Finding(MANAGER, WARNING, text, RESTART)
+            process = process_identity(answer.peer_pid)
+            if process and around.identity:
+                yield from compared(process, around.identity, around.accounts)
 
 
 def _postfix_reaches(

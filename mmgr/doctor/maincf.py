@@ -125,8 +125,8 @@ class _Expansion:
 
     def expand(self, text: str) -> str:
         done: list[str] = []
-        at = 0
-        while at < len(text):
+        at = size = 0
+        while at < len(text) and size <= VALUE_CHARACTERS_MAX:
             if text[at] != "$":
                 end = text.find("$", at)
                 end = len(text) if end < 0 else end
@@ -138,8 +138,7 @@ class _Expansion:
                 value, end = self._reference(text, at)
                 done.append(value)
             at = end
-            if sum(map(len, done)) > VALUE_CHARACTERS_MAX:
-                break
+            size += len(done[-1])
         return "".join(done)[:VALUE_CHARACTERS_MAX]
 
     def _reference(self, text: str, at: int) -> tuple[str, int]:

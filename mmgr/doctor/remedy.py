@@ -16,6 +16,8 @@ from mmgr.doctor.rights import Identity
 
 SERVICE = "milter-manager"
 ROOT_GID = 0
+RESTART = f"systemctl restart {SERVICE}"
+"""Groups are read at the start of a process: a reload is not enough."""
 
 BROAD_GROUPS = {
     "adm": "the logs of the machine",

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from mmgr.doctor.accounts import Accounts
+from mmgr.doctor.findings import MANAGER, NOTE, WARNING, Finding
+from mmgr.doctor.remedy import RESTART
+from mmgr.doctor.rights import Identity
 
 SERVICE_MANAGER_PID = 1
 
@@ -29,3 +35,15 @@ def process_identity(pid: int) -> ProcessIdentity | None:
         return ProcessIdentity(int(fields["Uid"][1]), frozenset(map(int, [fields["Gid"][1], *fields["Groups"]])))
     except (KeyError, IndexError, ValueError):
         return None
+
+
+def compared(process: ProcessIdentity, identity: Identity, accounts: Accounts) -> Iterator[Finding]:
+    """Whether the daemon that runs is whom we looked as, and in all groups that its user has by now."""
+    if process.uid != identity.uid:
+        text = f"the daemon runs as {accounts.user_name(process.uid)}, not as {identity.name}"
+        yield Finding(MANAGER, NOTE, text)
+        return
+    missing = sorted(accounts.group_name(gid) for gid in identity.gids - process.gids)
+    if missing:
+        text = f"the daemon was started before its user was in {', '.join(missing)}: a reload is not enough"
+        yield Finding(MANAGER, WARNING, text, RESTART)

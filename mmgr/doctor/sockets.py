@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import shlex
 from collections.abc import Iterator
 
@@ -13,7 +14,7 @@ from mmgr.doctor.selinux import denials, labels
 from mmgr.doctor.surroundings import AS_ROOT, Surroundings
 
 _ENDS = {
-    MISSING: "{at} does not exist",
+    MISSING: "{path} does not exist{why}",
     DANGLING: "{path} is a link that leads to {at}, which does not exist",
     LOOP: "{path} leads in a circle of links",
     NOT_A_DIRECTORY: "{at} is not a directory, so that nothing can be below it",
@@ -28,7 +29,9 @@ def broken(subject: str, path: str, trail: Trail, around: Surroundings, hint: st
         return Finding(subject, WARNING, f"{path}: we may not look below {_parent(trail)}", AS_ROOT)
     if trail.kind:
         return Finding(subject, ERROR, f"{path} is {trail.kind}, not a socket")
-    text = _ENDS.get(trail.end, "{path} is no path that a socket can have").format(at=trail.at, path=path)
+    text = _ENDS.get(trail.end, "{path} is no path that a socket can have")
+    is_above = posixpath.basename(trail.at) != posixpath.basename(path)
+    text = text.format(at=trail.at, path=path, why=f", as there is no {trail.at}" if is_above else "")
     if around.is_other_tree and trail.end == MISSING:
         return Finding(subject, NOTE, f"{text}, as long as nothing runs in this tree")
     return Finding(subject, ERROR, text, hint if trail.end in (MISSING, DANGLING) else "")
@@ -39,6 +42,8 @@ def reachable(
 ) -> Iterator[Finding]:
     """Whether the user gets through as far as the trail goes, and what to type if not."""
     denied = trail.denied(identity)
+    if trail.kind and not trail.is_socket:
+        return
     if not denied:
         if trail.is_socket:
             yield Finding(subject, OK, f"{identity.name} may connect to {path}")

@@ -25,6 +25,8 @@ CONDITIONS_BY_DEFAULT: dict[str, tuple[str, ...]] = {
 }
 """The conditions that milter manager 2 gave to the milters that it found, on all platforms alike."""
 
+MAX_NAME_CHARACTERS = 200
+
 _LIST = "applicable_conditions"
 _RESET_BY_MERGE = ("fallback_status", "evaluation_mode")
 
@@ -53,6 +55,8 @@ def define(translation: Translation, here: Here, shape: Shape) -> None:
 
 def child_path(name: str) -> tuple[str, str]:
     """The section of a milter. Raises Untranslatable if it can't be called so."""
+    if len(name) > MAX_NAME_CHARACTERS:
+        raise Untranslatable(f"the name of a milter is longer than {MAX_NAME_CHARACTERS} characters")
     try:
         check_child_name(name)
     except ValueRefused as refused:
@@ -105,7 +109,7 @@ def change_conditions(translation: Translation, here: Here, name: str, names: li
     for each in names:
         if each in translation.lost_conditions:
             where = translation.lost_conditions[each]
-            translation.left(here, f"the condition {each} of {where} is not translated, so the milter gets more mail")
+            translation.left(here, f"the condition {each} of {where} is not translated, so the milter sees more mail")
         elif each not in translation.conditions:
             translation.left(here, f"there is no condition {each}")
 
@@ -125,7 +129,7 @@ def _conditions_so_far(translation: Translation, name: str) -> tuple[list[str], 
 
 def _remark_merge(translation: Translation, here: Here, name: str, known: list[str], before: set[str]) -> None:
     """Say where milter manager 2 did something else with the second definition of a milter."""
-    if known[-1] != name:
+    if known[-1] != name and not here.bound:  # a loop over all of them leaves their order as it was
         translation.note(
             Here(here.path, here.statement, here.bound, (CHILDREN, name)),
             "defined again, which moved it behind the others in milter manager 2; here it stays in its place",
@@ -183,7 +187,9 @@ def finish(translation: Translation) -> None:
         section = translation.draft.sections[path]
         place = Place(*_first_place(section.origin))
         if translation.is_detecting:
-            reason = "where it listens is not said, so it has to be a milter that this program finds by itself"
+            reason = (
+                "where it listens is not said, so it has to be one that this program finds, in the place where it does"
+            )
             translation.report(place, f"milter {name}", reason, False, path)
         else:
             reason = "where it listens is not said, so it is switched off"

@@ -52,8 +52,8 @@ class Junction:
 Truth = Union[bool, Test, Not, Junction]
 """What a stopper says."""
 
-MAX_CHARACTERS = 16000
-"""An expression may have 16384 bytes."""
+MAX_CHARACTERS = 8000
+"""A line of our files may have 8192."""
 
 
 def is_truth(truth: Truth) -> bool:

@@ -40,6 +40,7 @@ SHIPPED_CONDITIONS = frozenset(
 
 _SECTIONS = ("package", "security", "log", "manager", "controller")
 _ENDS_EARLY = ("next", "break", "return", "redo", "retry", "yield")
+_XML = re.compile(r"\s*<[?!a-z]")
 _ORIGIN = re.compile(r"/\S{1,250}:\d{1,7}")
 _HOOK = "it is Ruby code that runs inside the daemon"
 _LEFT_CALLS = {
@@ -136,7 +137,7 @@ class Translation:
     def text(self, path: str, text: str) -> None:
         """Follow the text of a file; one that is no Ruby is reported and does nothing, as in milter manager 2."""
         name = one_line(path)
-        if text.lstrip()[:1] == "<":
+        if _XML.match(text):
             self.report(Place(name, 1), "", "this is XML, which the control interface wrote, and not read", True)
             return
         try:
@@ -202,8 +203,8 @@ class Translation:
         if verb is not None:
             verb(self, here, shape)
         elif shape.operator and shape.receiver == ("database",):
-            if shape.value is not None:
-                raise Untranslatable("there is no database here")
+            if shape.value is not None:  # which may be a password
+                self.report(here.place, shape.path[:MAX_SHOWN], "there is no database here", True)
         elif shape.operator == "=" and len(shape.receiver) == 1 and shape.receiver[0] in _SECTIONS:
             self.set(here, shape.receiver[0], shape.method, shape.value)
         elif shape.path in _NOTED_CALLS and not shape.block:

@@ -45,6 +45,9 @@ def pattern(value: Value) -> str:
         item = _name(value)
     else:
         raise Untranslatable("an item is neither text nor a regular expression")
+    settings.fit(item)
+    if "'''" in item or '"""' in item:
+        raise Untranslatable("an item has three quotes in a row")
     try:
         Patterns([item])
     except PatternError as error:

@@ -7,8 +7,11 @@ from mmgr.config.spec import CONDITIONS
 from mmgr.config.values import ValueRefused, shown, text
 from mmgr.legacy.draft import Entry
 from mmgr.legacy.following import Here, Translation, one_text
+from mmgr.legacy.settings import MAX_CHARACTERS
 from mmgr.legacy.shapes import Shape, Untranslatable, shape_of
 from mmgr.legacy.stoppers import STAGES, expression
+
+MAX_NAME_CHARACTERS = 200
 
 
 def define(translation: Translation, here: Here, shape: Shape) -> None:
@@ -47,7 +50,7 @@ def condition_name(name: str) -> str:
         text(name)
     except ValueRefused as refused:
         raise Untranslatable(f"a condition can't be called so: {refused.problem}") from refused
-    if not name.strip() or name != name.strip() or set(name) & set("\"'[],#"):
+    if len(name) > MAX_NAME_CHARACTERS or not name.strip() or name != name.strip() or set(name) & set("\"'[],#"):
         raise Untranslatable(f"a condition can't be called {shown(name)} here")
     return name
 
@@ -72,6 +75,6 @@ def _body(here: Here, shape: Shape) -> tuple[str, list[Shape]]:
 
 def _fit(description: str) -> str:
     try:
-        return text(description)
+        return text(description) if len(description) <= MAX_CHARACTERS else ""
     except ValueRefused:
         return ""

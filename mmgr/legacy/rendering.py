@@ -56,7 +56,7 @@ def _place_of(path: Path) -> int:
 def _entries(section: Section) -> Iterator[str]:
     for key, entry in section.entries.items():
         yield from _comments(entry)
-        yield f"{key} = {_value(entry)}"
+        yield f"{key} = {_value(key, entry)}"
 
 
 def _comments(entry: Entry) -> Iterator[str]:
@@ -80,14 +80,14 @@ def _comment(line: str) -> str:
     return f"# {line if len(line) <= MAX_COMMENT_CHARACTERS else line[: MAX_COMMENT_CHARACTERS - 3] + '...'}"
 
 
-def _value(entry: Entry) -> str:
+def _value(key: str, entry: Entry) -> str:
     if isinstance(entry.value, str):
         return quoted(entry.value)
     listed = ", ".join(quoted(item) for item in entry.value) or '""'
-    if len(listed) <= MAX_LIST_CHARACTERS and not any('"' in item and "'" in item for item in entry.value):
+    is_plain = len(listed) <= MAX_LIST_CHARACTERS and not any('"' in item and "'" in item for item in entry.value)
+    if is_plain or key == "applicable_conditions":
         return listed
-    quotes = "'''" if any('"' in item for item in entry.value) else '"""'
-    return "\n".join([quotes, *entry.value, quotes])
+    return "\n".join(['"""', *entry.value, '"""'])
 
 
 def _quoted_name(name: str) -> str:

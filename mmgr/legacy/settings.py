@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Any
 
 from mmgr.config.checks import POSTFIX_COMMAND_S, POSTFIX_CONNECT_S, POSTFIX_CONTENT_S
@@ -62,6 +63,9 @@ OLD_DEFAULTS: dict[str, tuple[Value, ...]] = {
 }  # fmt: skip
 """What milter manager 2 takes where nothing is set; its ``--show-config`` prints it, marked as default."""
 
+MAX_CHARACTERS = 8000
+"""A line of our files may have 8192."""
+
 _TEXT = (str,)
 _TYPES: dict[str, tuple[type, ...]] = {
     "boolean": (bool,),
@@ -93,8 +97,11 @@ def translated(setting: Setting, value: Value) -> Text:
     if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
         raise Untranslatable(f"the value is not {_NEEDED[types[-1]]}, so milter manager 2 did not take it")
     text = written(setting, value)
-    check(setting, text)
-    return text
+    fit(text)
+    checked = check(setting, text)
+    if isinstance(checked, Enum):
+        return str(checked.value)
+    return checked if isinstance(checked, str) else text
 
 
 def written(setting: Setting, value: Value) -> Text:
@@ -117,6 +124,12 @@ def check(setting: Setting, text: Text) -> Any:
     except ValueRefused as refused:
         hint = f" ({refused.hint})" if refused.hint else ""
         raise Untranslatable(f"{refused.problem}{hint}") from refused
+
+
+def fit(text: Text) -> None:
+    """Raise Untranslatable for text that has no place in a line of our files."""
+    if any(len(item) > MAX_CHARACTERS for item in (text if isinstance(text, list) else [text])):
+        raise Untranslatable(f"it is longer than {MAX_CHARACTERS} characters")
 
 
 def deadline_remark(setting: Setting, text: Text) -> str:

@@ -25,6 +25,9 @@ STAGES: Mapping[str, tuple[str, ...]] = {
 }
 """What the names of a block stand for, in their order."""
 
+MAX_BRANCHES = 100
+"""How many ways a block may take; one that people wrote has five."""
+
 
 def expression(name: str, stoppers: Sequence[Shape]) -> str:
     """When a milter takes part, as far as these blocks go. Raises Untranslatable."""
@@ -61,11 +64,13 @@ class _Block:
     def __init__(self, names: Mapping[str, str]) -> None:
         self.names = names
         self.depth = 0
+        self.branches = 0
 
     def value(self, statements: Sequence[Statement]) -> Truth:
         """What the block is in the end: its last statement, unless one before leaves it."""
         if not statements:
             return False
+        self.count_branches(len(statements))
         first, rest = statements[0], statements[1:]
         if first.tokens[0].kind == KEYWORD and first.tokens[0].text == "next":
             value, condition = self.left_early(first)
@@ -73,6 +78,12 @@ class _Block:
         if rest:
             raise Untranslatable(f"line {first.line}: a block does more than compare")
         return self.statement(first)
+
+    def count_branches(self, count: int) -> None:
+        """Raise Untranslatable when the block has too many branches in all."""
+        self.branches += count
+        if self.branches > MAX_BRANCHES:
+            raise Untranslatable(f"a block has more than {MAX_BRANCHES} branches")
 
     def left_early(self, statement: Statement) -> tuple[Truth, Truth | None]:
         """``next VALUE if CONDITION``."""
@@ -107,6 +118,7 @@ class _Block:
     def choice(self, statement: Statement, word: str) -> Truth:
         """``if ... elsif ... else ... end`` and ``unless``."""
         parts = _parts(statement, ("elsif", "else"))
+        self.count_branches(len(parts))
         found: Truth = False
         for part in reversed(parts):
             if part.word == "else":
@@ -124,6 +136,7 @@ class _Block:
     def case(self, statement: Statement) -> Truth:
         """``case NAME``, ``when LITERALS``."""
         parts = _parts(statement, ("when", "else"))
+        self.count_branches(len(parts))
         subject = statement.part(parts[0].first, parts[0].behind)
         words = [token for token in subject.tokens if token.kind != NEWLINE]
         if len(words) != 1 or words[0].text not in self.names:
@@ -140,6 +153,10 @@ class _Block:
 
 
 def _choice(condition: Truth, then: Truth, otherwise: Truth) -> Truth:
+    if then is True:
+        return junction(False, [condition, otherwise])
+    if then is False:
+        return junction(True, [negation(condition), otherwise])
     return junction(False, [junction(True, [condition, then]), junction(True, [negation(condition), otherwise])])
 
 

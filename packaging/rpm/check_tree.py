@@ -1,7 +1,7 @@
 """Tries a tree that was laid out, before it becomes a package: ``check_tree.py APPDIR``.
 
-Every module loads with this Python, the modules of others come from the tree, and the daemon serves a session. It runs in
-``%check`` with nothing but Python, as root or not, and uses no network.
+Every module loads with this Python, the modules of others come from the tree, and the daemon serves a session. It runs
+in ``%check`` with nothing but Python, as root or not, and uses no network.
 """
 
 from __future__ import annotations

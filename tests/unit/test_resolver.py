@@ -221,7 +221,8 @@ def test_a_truncated_answer_that_can_not_be_parsed_is_fetched_by_tcp(there: Name
 
 def _garbage(query: dns.message.Message) -> list[bytes]:
     good = answer(query, "127.0.0.66").to_wire()
-    other = dns.message.make_query("other.example", "A", id=query.id)
+    other = dns.message.make_query("other.example", "A")
+    other.id = query.id
     wrong_id = bytes((good[0] ^ 0x55,)) + good[1:]
     return [
         b"",

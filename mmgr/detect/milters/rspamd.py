@@ -22,6 +22,9 @@ from mmgr.detect.tree import Absent, Tree, Unreadable
 MAX_FILES = 300
 """How many files are drawn in. rspamd's own configuration has 85, most of which are not read for a worker."""
 
+MAX_CHARACTERS = 4194304
+"""How much is read of all files together; rspamd's own, the maps left out, have 60,000 characters."""
+
 _PROXIES = ("rspamd_proxy", "proxy")
 _MODE_HINT = 'write: bind_socket = "/PATH mode=0660 owner=_rspamd group=GROUP"'
 
@@ -137,6 +140,7 @@ class _Files:
     problems: list[Problem] = field(default_factory=list)
     _documents: dict[str, Document] = field(default_factory=dict)
     _files: int = 0
+    _characters: int = 0
 
     def evaluated(self, path: str, variables: dict[str, str]) -> Node | None:
         """The merged view from the first file on; None where that can't be read."""
@@ -181,6 +185,9 @@ class _Files:
     def _statements(self, path: str) -> tuple[Statement, ...]:
         if path not in self._documents:
             text = "\n".join(line.text for line in self.tree.lines(path))
+            self._characters += len(text)
+            if self._characters > MAX_CHARACTERS:
+                raise Unreadable(path, f"is left out, the files together have more than {MAX_CHARACTERS} characters")
             document = self._documents[path] = read_ucl(text, path)
             for fault in document.faults:
                 self._note(fault.where, fault.value, "rspamd does not start with it; see: rspamadm configtest")

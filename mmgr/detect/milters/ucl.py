@@ -23,7 +23,7 @@ MAX_DEPTH = 32
 """How deep objects and lists may be nested; rspamd's own files need 6."""
 
 MAX_FAULTS = 10
-"""How many faults of a file are kept. With more it is something else than UCL."""
+"""After how many faults reading stops: the file is something else than UCL."""
 
 MAX_PARAMETERS = 1000
 """How much is read between the parentheses of a macro, in characters."""
@@ -36,6 +36,7 @@ _STRING = re.compile(r'"((?:\\.|[^"\\\n])*)"|\'((?:\\.|[^\'\\\n])*)\'')
 _HEREDOC = re.compile(r"<<([A-Z]+)\n")
 _BARE = re.compile(r"(?:[^\n\r;,#{}\[\]\\/]|\\.|/(?!\*)|\{[^{}\[\]\n;]*\}|\[[^{}\[\]\n;]*\])*")
 _MACRO = re.compile(r"\.([A-Za-z_]+)[ \t]*(?:\(([^()\n]*)\))?[ \t]*")
+_TARGET = re.compile(r"[^\n;]*")
 _PARAMETER = re.compile(r"([A-Za-z_]+)[ \t]*[=:][ \t]*(?:\"([^\"]*)\"|([^;,\"]*))")
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
@@ -147,12 +148,13 @@ class _Parser:
     def pass_over_brace(self) -> None:
         """A closing brace that nothing has opened."""
         if self._peek() == "}":
-            self._note("a '}' that closes nothing")
             self.at += 1
+            self._note("a '}' that closes nothing")
 
     def _note(self, text: str) -> None:
-        if len(self.faults) < MAX_FAULTS:
-            self.faults.append(Found(text, self.where()))
+        self.faults.append(Found(text, self.where()))
+        if len(self.faults) >= MAX_FAULTS:
+            self.at = len(self.text)
 
     def _peek(self) -> str:
         return self.text[self.at : self.at + 1]
@@ -202,8 +204,13 @@ class _Parser:
         if self._peek() == "{":
             self.at = self._line_end()
             return Macro(match[1], parameters, "", where)
-        value = self._string() or self._bare()
-        return Macro(match[1], parameters, value.text, where)
+        target = self._string() or self._target()
+        return Macro(match[1], parameters, target.text, where)
+
+    def _target(self) -> Scalar:
+        """The target of a macro without quotes: a path may hold ``/*``."""
+        where, match = self.where(), self._match(_TARGET)
+        return Scalar(match[0].strip() if match else "", where)
 
     def _assignment(self, depth: int) -> Assignment:
         where, keys = self.where(), [self._key()]
@@ -258,8 +265,8 @@ class _Parser:
         where = self.where()
         self.at += 1
         read = self.statements(depth + 1)
-        if self.is_at_end():
-            self.faults.insert(0, Found("a '{' is not closed", where))
+        if self.is_at_end() and len(self.faults) < MAX_FAULTS:
+            self.faults.append(Found("a '{' is not closed", where))
         self.at += 1
         return Body(tuple(read), where)
 

@@ -270,3 +270,9 @@ def test_a_macro_that_was_not_sent_is_asked_for_by_its_name_in_braces() -> None:
 
 def test_a_hundred_parentheses_are_judged_like_none() -> None:
     assert why("(" * 100 + "tls" + ")" * 100) == ""
+
+
+def test_a_clock_that_goes_on_between_the_answer_and_the_reason_does_no_harm() -> None:
+    minutes = iter((0, 1, 2))
+    facts = replace(FACTS, clock=lambda: LocalTime(2026, 11, 22, 22, next(minutes), 6))
+    assert why("tls and time > 22:00", facts).startswith("time 22:0")

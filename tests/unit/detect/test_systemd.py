@@ -173,7 +173,13 @@ def with_environment(root: Path, settings: str, **files: Content) -> list[str]:
 
 
 def test_the_environment_of_the_unit_is_put_in(tmp_path: Path) -> None:
-    assert with_environment(tmp_path, 'Environment=SOCKET=/s "OPTIONS=-g mail -m"\n') == ["-g", "mail", "-m", "-p", "/s"]
+    assert with_environment(tmp_path, 'Environment=SOCKET=/s "OPTIONS=-g mail -m"\n') == [
+        "-g",
+        "mail",
+        "-m",
+        "-p",
+        "/s",
+    ]
 
 
 def test_a_file_wins_over_the_unit_and_a_later_file_over_an_earlier_one(tmp_path: Path) -> None:

@@ -28,7 +28,11 @@ def test_every_directory_on_the_way_is_a_step(tmp_path: Path) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     listening(tmp_path / "a" / "b" / "s")
     steps = [step.path for step in walk("/a/b/s", str(tmp_path)).steps]
-    assert steps == ["/", "/a", "/a/b", "/a/b/s"]
+    assert steps == ["/a", "/a/b", "/a/b/s"]
+
+
+def test_of_this_machine_the_root_is_a_step_too(tmp_path: Path) -> None:
+    assert walk(str(tmp_path / "nothing")).steps[0].path == "/"
 
 
 def test_directories_behind_a_link_are_steps_too(tmp_path: Path) -> None:

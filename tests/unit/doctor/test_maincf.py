@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmgr.doctor.maincf import MainCf, Service, parse_main, parse_master, seconds
+from mmgr.doctor.maincf import VALUE_CHARACTERS_MAX, Logical, MainCf, Service, parse_main, parse_master, seconds, words
 
 
 def main(text: str) -> MainCf:
@@ -93,3 +93,12 @@ def test_whatever_stands_there_is_read(text: str) -> None:
 @given(st.lists(st.text(alphabet="a=$-{}()?: \t#o", max_size=60), max_size=5))
 def test_whatever_stands_in_a_master_cf_is_read(lines: list[str]) -> None:
     assert all(service.command for service in parse_master([f"a inet n - - - - smtpd {line}" for line in lines]))
+
+
+@pytest.mark.parametrize("text", ["$$" * 500000, "${" * 500000, "$(a" * 300000, "{" * 1000000, "$b" * 500000])
+def test_a_value_as_long_as_a_file_may_be_is_cut(text: str) -> None:
+    assert len(MainCf({"a": Logical(text, 1)}).value("a")) <= VALUE_CHARACTERS_MAX
+
+
+def test_words_in_braces_stay_together() -> None:
+    assert words("a, {b, {c d}} e", ", ") == ["a", "{b, {c d}}", "e"]

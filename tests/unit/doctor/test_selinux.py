@@ -1,4 +1,4 @@
-"""What is said about SELinux: of a policy that the test plays, and of the kernel's own files as a test lays them out."""
+"""What is said about SELinux: of a policy that the test plays, and of files laid out as the kernel has them."""
 
 from __future__ import annotations
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmgr.conditions.builtin import BUILT_IN
+from mmgr.conditions.sendmail_compatible import SendmailCompatible
+from mmgr.conditions.unauthenticated import Unauthenticated
 from mmgr.config.model import ChildSettings, Config, ManagerSettings
 from mmgr.doctor import postfix, postfix_settings
 from mmgr.doctor.findings import Finding
@@ -14,6 +15,7 @@ from mmgr.endpoint import parse_endpoint
 
 OURS = "unix:/run/milter-manager/milter-manager.sock"
 MASTER = "smtp inet n - n - - smtpd\ncleanup unix n - n - 0 cleanup\n"
+CONDITIONS = (SendmailCompatible(), Unauthenticated())
 
 
 def files(main: str, master: str = MASTER) -> PostfixFiles:
@@ -26,7 +28,7 @@ def child(name: str, spec: str = "unix:/run/c.sock", conditions: Sequence[str] =
 
 def config(*children: ChildSettings, spec: str = OURS) -> Config:
     manager = ManagerSettings(connection_spec=(parse_endpoint(spec),))
-    return Config(manager=manager, children=children, compiled=BUILT_IN)
+    return Config(manager=manager, children=children, compiled={made.name: made for made in CONDITIONS})
 
 
 def judged(main: str, master: str = MASTER, given: Config | None = None) -> tuple[list[Finding], list[Reach]]:

@@ -110,7 +110,7 @@ def test_lines_are_counted_through_comments_and_strings() -> None:
         ("/* never", "/x:1: a comment is not closed"),
         ("a = <<EOD\nx\n", "/x:2: <<EOD is not closed"),
         ("a = [\\", "/x:1: a value is missing"),
-        ("." + "a(" * 3, "/x:1: a value is missing"),
+        (".(x)", "/x:1: a '.' that begins no macro"),
     ],
 )
 def test_a_fault_is_kept_with_its_line(text: str, fault: str) -> None:

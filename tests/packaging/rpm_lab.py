@@ -1,0 +1,106 @@
+"""Builds packages from this tree, without what rpm would want of EL, and looks into them."""
+
+from __future__ import annotations
+
+import functools
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+MILTERS = ("postfix", "clamav-milter", "milter-greylist")
+
+
+@dataclass(frozen=True)
+class Built:
+    """One build. log is what rpmbuild said."""
+
+    top: Path
+    log: str
+
+    @property
+    def rpm(self) -> Path:
+        (found,) = (self.top / "RPMS").glob("*/milter-manager-3*.rpm")
+        return found
+
+    @property
+    def srpm(self) -> Path:
+        (found,) = (self.top / "SRPMS").glob("*.src.rpm")
+        return found
+
+    @property
+    def spec(self) -> Path:
+        return self.top / "SPECS/milter-manager.spec"
+
+    def query(self, *options: str) -> list[str]:
+        """The lines of ``rpm -qp``."""
+        return said("rpm", "-qp", *options, str(self.rpm)).splitlines()
+
+    def unpacked(self, directory: Path) -> Path:
+        """The files of the package below a directory."""
+        directory.mkdir(parents=True, exist_ok=True)
+        command = f"rpm2cpio '{self.rpm}' | cpio -idm --quiet"
+        subprocess.run(["sh", "-c", command], cwd=directory, check=True)
+        return directory
+
+
+def said(*command: str, cwd: Path | None = None) -> str:
+    """Standard output of a command that has to succeed."""
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+    return done.stdout
+
+
+@functools.cache
+def pythons() -> dict[str, str]:
+    """Interpreters of the versions that the package serves, as far as they are here."""
+    found = {}
+    for version in ("3.9", "3.11", "3.12"):
+        candidates = [shutil.which(f"python{version}"), f"/usr/bin/python{version}"]
+        candidates += sorted(map(str, Path.home().glob(f".pyenv/versions/{version}.*/bin/python{version}")))
+        for candidate in filter(None, candidates):
+            ask = [candidate, "-c", "import sys; print(sys.executable)"]
+            done = subprocess.run(ask, capture_output=True, text=True) if Path(candidate).exists() else None
+            if done is not None and done.returncode == 0:
+                found[version] = done.stdout.strip()
+                break
+    return found
+
+
+def build(top: Path, wheels: Path, el: int, dist: str = "", is_quick: bool = True) -> Built:
+    """Build source and binary package for a release of EL; quick is for one Python alone."""
+    every = list(pythons().values())
+    (top / "SOURCES").mkdir(parents=True)
+    for wheel in wheels.glob("*.whl"):
+        shutil.copy(wheel, top / "SOURCES")
+    said(sys.executable, "-B", str(ROOT / "packaging/source_archive.py"), str(top))
+    values = {
+        "_topdir": str(top),
+        "rhel": str(el),
+        "dist": dist or f".el{el}",
+        "build_python": sys.executable,
+        "compile_pythons": " ".join(every[:1] if is_quick else every),
+    }
+    command = ["rpmbuild", "-ba", "--nodeps"]
+    for name, value in values.items():
+        command += ["--define", f"{name} {value}"]
+    done = subprocess.run([*command, str(top / "SPECS/milter-manager.spec")], capture_output=True, text=True)
+    assert done.returncode == 0, f"rpmbuild: {done.stdout[-1000:]}{done.stderr[-3000:]}"
+    return Built(top, done.stdout + done.stderr)
+
+
+def stand_ins(top: Path, built: Built) -> list[Path]:
+    """Empty packages: one that provides what ours requires of EL, and one named like each milter."""
+    wanted = {line for line in built.query("--requires") if not line.startswith(("rpmlib(", "config(", "/bin/sh"))}
+    provides = {re.sub(r" >= .*", " = 3.11", line) for line in wanted if not line.startswith("(")} | {"/bin/sh"}
+    provides |= {re.split(r"[( ]", line)[1] for line in wanted if line.startswith("(")}
+    for name, given in (("el-base", provides), *((milter, set()) for milter in MILTERS)):
+        lines = [f"Name: {name}", "Version: 1", "Release: 1", "Summary: Stands in", "License: MIT", "BuildArch: noarch"]
+        lines += [f"Provides: {each}" for each in sorted(given)]
+        spec = top / f"{name}.spec"
+        spec.write_text("\n".join([*lines, "%description", "Stands in.", "%files", ""]))
+        said("rpmbuild", "-bb", "--quiet", "--define", f"_topdir {top}", str(spec))
+    return sorted((top / "RPMS").glob("*/*.rpm"))

@@ -1,0 +1,97 @@
+"""What the package's scriptlets do to a machine: install, upgrade, erase, with whatever was there before."""
+
+from __future__ import annotations
+
+import pytest
+from systemd_machine import Machine
+
+pytestmark = [pytest.mark.packaging, pytest.mark.timeout(110)]
+
+
+def test_the_package_is_as_it_was_packed_once_it_is_installed(new_machine: Machine) -> None:
+    new_machine.install("milter-manager")
+    assert new_machine.run("rpm", "-V", "milter-manager") == ""
+
+
+def test_installing_neither_enables_nor_starts_the_service(new_machine: Machine) -> None:
+    new_machine.install("milter-manager")
+    said = new_machine.attempt("systemctl", "is-enabled", "milter-manager").stdout
+    assert (said.strip(), new_machine.property("ActiveState")) == ("disabled", "inactive")
+
+
+def test_the_user_gets_a_group_and_no_shell(new_machine: Machine) -> None:
+    new_machine.install("milter-manager")
+    entry = new_machine.run("getent", "passwd", "milter-manager").strip().split(":")
+    group = new_machine.run("getent", "group", "milter-manager").strip().split(":")
+    assert (entry[3], entry[6]) == (group[2], "/sbin/nologin")
+
+
+@pytest.mark.parametrize("order", [("milter-manager", "clamav-milter"), ("clamav-milter", "milter-manager")])
+def test_the_user_joins_the_group_of_a_milter_in_either_order(new_machine: Machine, order: tuple[str, str]) -> None:
+    new_machine.shell("groupadd -r clamilt; install -m 755 /bin/true /usr/sbin/clamav-milter")
+    for package in order:
+        new_machine.install(package)
+    assert "clamilt" in new_machine.run("id", "-Gn", "milter-manager").split()
+
+
+def test_no_group_is_made_for_a_milter_that_is_absent(new_machine: Machine) -> None:
+    new_machine.shell("rm -f /usr/sbin/opendmarc")
+    new_machine.install("milter-manager", "postfix")
+    assert new_machine.attempt("getent", "group", "opendmarc").returncode == 2
+
+
+def test_the_user_does_not_join_the_group_mail(new_machine: Machine) -> None:
+    new_machine.install("milter-manager", "postfix", "milter-greylist")
+    assert "mail" not in new_machine.run("id", "-Gn", "milter-manager").split()
+
+
+def test_the_directory_of_milter_greylist_lets_the_user_pass(new_machine: Machine) -> None:
+    new_machine.shell("""groupadd -r grmilter; install -m 755 /bin/true /usr/sbin/milter-greylist
+        install -d -m 0710 -o root -g mail /run/milter-greylist; touch /run/milter-greylist/socket
+        chgrp grmilter /run/milter-greylist/socket; chmod 660 /run/milter-greylist/socket""")
+    new_machine.install("milter-manager", "milter-greylist")
+    write = "test -w /run/milter-greylist/socket && ! ls /run/milter-greylist 2>/dev/null"
+    new_machine.run("setpriv", "--reuid=milter-manager", "--regid=milter-manager", "--init-groups", "sh", "-c", write)
+
+
+def test_an_account_and_directories_that_were_there_before_do_no_harm(new_machine: Machine) -> None:
+    new_machine.shell("""useradd -u 1500 -g users -d /home/other -s /bin/bash milter-manager
+        install -d -o daemon -g daemon -m 0700 /etc/milter-manager /run/milter-manager""")
+    new_machine.install("milter-manager")
+    new_machine.run("systemctl", "start", "milter-manager")
+    assert new_machine.run("getent", "passwd", "milter-manager").split(":")[2] == "1500"
+
+
+def test_a_start_without_the_postfix_group_works(new_machine: Machine) -> None:
+    new_machine.shell("userdel postfix 2>/dev/null || :; groupdel postfix 2>/dev/null || :")
+    new_machine.install("milter-manager")
+    new_machine.run("systemctl", "start", "milter-manager")
+
+
+def test_an_upgrade_restarts_a_running_service_with_all_that_was_edited(new_machine: Machine) -> None:
+    new_machine.install("milter-manager")
+    new_machine.shell("""echo '# mine' >>/etc/milter-manager/milter-manager.conf
+        mkdir /etc/systemd/system/milter-manager.service.d
+        printf '[Service]\\nLimitNOFILE=4242\\n' >/etc/systemd/system/milter-manager.service.d/mine.conf
+        systemctl daemon-reload; systemctl start milter-manager""")
+    before = new_machine.property("MainPID")
+    new_machine.dnf("upgrade", "milter-manager", repository="newer")
+    mine = new_machine.shell("tail -n 1 /etc/milter-manager/milter-manager.conf").strip()
+    found = (new_machine.property("MainPID") != before, new_machine.property("LimitNOFILE"), mine)
+    assert found == (True, "4242", "# mine")
+
+
+def test_an_upgrade_starts_nothing_that_was_stopped(new_machine: Machine) -> None:
+    new_machine.install("milter-manager")
+    new_machine.dnf("upgrade", "milter-manager", repository="newer")
+    assert new_machine.property("ActiveState") == "inactive"
+
+
+def test_erasing_stops_the_service_and_leaves_the_user_and_what_was_edited(new_machine: Machine) -> None:
+    new_machine.install("milter-manager")
+    new_machine.shell("""echo '# mine' >>/etc/milter-manager/milter-manager.conf
+        systemctl enable --now milter-manager""")
+    new_machine.dnf("remove", "milter-manager")
+    left = new_machine.shell("""getent passwd milter-manager | cut -d: -f1; ls /etc/milter-manager
+        ls /usr/lib64/milter-manager 2>/dev/null || echo gone; pgrep -f milter-manager/launch.py || echo ended""")
+    assert left.split() == ["milter-manager", "milter-manager.conf.rpmsave", "gone", "ended"]

@@ -1,0 +1,130 @@
+"""What detection found stands in front of what the files say, key by key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mmgr.config.detected import layer_of
+from mmgr.config.loader import LoadResult, load
+from mmgr.config.writer import show
+from mmgr.detect.base import Detected, Detection, Found, Problem, Where
+from mmgr.endpoint import parse_endpoint
+from tests.support.configuration import Directory
+
+UNIT = """[Unit]
+Description=OpenDKIM
+[Service]
+ExecStart=/usr/sbin/opendkim -f
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A machine with one milter."""
+    made = tmp_path / "root"
+    for name, text in {
+        "etc/os-release": "ID=centos\nVERSION_ID=8\nPLATFORM_ID=platform:el8\n",
+        "usr/lib/systemd/system/opendkim.service": UNIT,
+        "etc/opendkim.conf": "# ours\nSocket local:/run/opendkim/opendkim.sock\n",
+    }.items():
+        path = made / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    enable(made)
+    return made
+
+
+def enable(root: Path) -> Path:
+    link = root / "etc/systemd/system/multi-user.target.wants/opendkim.service"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to("/usr/lib/systemd/system/opendkim.service")
+    return link
+
+
+def read(directory: Directory, root: Path) -> LoadResult:
+    return load(str(directory.path), None, str(root))
+
+
+def test_a_milter_that_is_installed_is_a_child(directory: Directory, root: Path) -> None:
+    (child,) = read(directory, root).config.children
+    expected = ("opendkim", (parse_endpoint("unix:/run/opendkim/opendkim.sock"),), True, "OpenDKIM")
+    assert (child.name, child.connection_spec, child.enabled, child.description) == expected
+
+
+def test_its_values_say_where_they_were_read(directory: Directory, root: Path) -> None:
+    origins = read(directory, root).config.origins
+    assert str(origins["milters.opendkim.connection_spec"]) == "detected: /etc/opendkim.conf:2"
+
+
+def test_a_file_wins_key_by_key(directory: Directory, root: Path) -> None:
+    directory.write("[milters]\n[[opendkim]]\nfallback_status = reject\nconnection_spec = unix:/other\n")
+    (child,) = read(directory, root).config.children
+    assert (str(child.connection_spec[0]), child.description) == ("unix:/other", "OpenDKIM")
+
+
+def test_a_milter_can_be_switched_off_in_a_file(directory: Directory, root: Path) -> None:
+    directory.write("[milters]\n[[opendkim]]\nenabled = no\n")
+    assert read(directory, root).config.enabled_children == ()
+
+
+def test_a_milter_that_is_disabled_on_the_machine_is_shown_and_not_used(directory: Directory, root: Path) -> None:
+    enable_link = root / "etc/systemd/system/multi-user.target.wants/opendkim.service"
+    enable_link.unlink()
+    config = read(directory, root).config
+    assert ([child.name for child in config.children], config.enabled_children) == (["opendkim"], ())
+
+
+def test_installed_milters_stand_in_front_of_configured_ones(directory: Directory, root: Path) -> None:
+    directory.write("[milters]\n[[first]]\nconnection_spec = unix:/first\n[[opendkim]]\nenabled = yes\n")
+    assert [child.name for child in read(directory, root).config.children] == ["opendkim", "first"]
+
+
+def test_nothing_is_looked_for_if_the_configuration_says_so(directory: Directory, root: Path) -> None:
+    directory.write("[package]\ndetection = no\n")
+    assert read(directory, root).config.children == ()
+
+
+def test_what_is_shown_reads_back_as_the_same_children(directory: Directory, root: Path) -> None:
+    config = read(directory, root).config
+    directory.write(show(config))
+    assert read(directory, Path("/nonexistent")).config.children == config.children
+
+
+def test_what_is_shown_says_where_it_was_detected(directory: Directory, root: Path) -> None:
+    text = show(read(directory, root).config)
+    assert "# detected: /etc/opendkim.conf:2\nconnection_spec = unix:/run/opendkim/opendkim.sock\n" in text
+
+
+def detected(name: str = "m", spec: str = "unix:/m", **changed: object) -> Detected:
+    unit = Where("/usr/lib/systemd/system/m.service")
+    known: dict[str, object] = {"connection_spec": Found(spec, unit), "is_enabled": Found(True, unit), **changed}
+    return Detected(name, unit, **known)  # type: ignore[arg-type]
+
+
+def test_a_name_that_no_child_can_have_is_left_out_with_a_warning() -> None:
+    layer = layer_of(Detection("x", (detected("a b"), detected("c"))))
+    assert (list(layer.children), len(layer.warnings)) == (["c"], 1)
+
+
+def test_a_socket_that_nobody_understands_is_a_warning() -> None:
+    layer = layer_of(Detection("x", (detected(spec="nonsense"),)))
+    assert ("milters.m.connection_spec" in layer.values, len(layer.warnings)) == (False, 1)
+
+
+def test_a_tarpit_lengthens_the_deadlines() -> None:
+    layer = layer_of(Detection("x", (detected(extra_timeout_s=125.0),)))
+    assert layer.values["milters.m.reading_timeout"][0] == 150.0
+
+
+def test_a_problem_is_a_warning_in_one_line() -> None:
+    layer = layer_of(Detection("x", problems=(Problem("m", Where("/etc/m.conf", 3), "can't\nbe read", "chmod"),)))
+    assert layer.warnings == ["/etc/m.conf:3: m: can't\\nbe read (chmod)"]
+
+
+def test_a_milter_that_can_not_be_used_is_shown_with_the_reason(directory: Directory, root: Path) -> None:
+    (root / "etc/opendkim.conf").write_text("Canonicalization simple\n", "utf-8")
+    config = read(directory, root).config
+    reason = "# detected: /etc/opendkim.conf (no Socket is set)\nenabled = no\n"
+    assert (config.enabled_children, reason in show(config)) == ((), True)
