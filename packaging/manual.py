@@ -1,7 +1,7 @@
 """Writes the manual pages: what a command says with ``--help``, and the text in ``docs/man/text`` that goes with it.
 
-``docs/man/text/NAME.SECTION`` begins with one line for NAME and goes on with sections in man(7); a command can do without.
-Pages are kept in ``docs/man``, so that a build needs none of this; ``make man`` runs it and a test compares.
+``docs/man/text/NAME.SECTION`` begins with one line for NAME and goes on with sections in man(7); a command can do without
+it. Pages are kept in ``docs/man``, so that a build needs none of this; ``make man`` runs it and a test compares.
 """
 
 from __future__ import annotations

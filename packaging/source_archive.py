@@ -65,11 +65,11 @@ def spec_text(root: Path = ROOT) -> str:
 
 
 def epoch_of(spec: str) -> int:
-    """The date of the newest entry of the spec's changelog, noon, as rpm counts it."""
+    """The date of the newest entry of the spec's changelog, its first second."""
     day = re.search(r"(?m)^%changelog\n\* (\w{3} \w{3} \d{2} \d{4}) ", spec)
     if day is None:
         raise SystemExit(f"{SPEC}: the changelog has no dated entry")
-    moment = datetime.datetime.strptime(day[1], "%a %b %d %Y").replace(hour=12, tzinfo=datetime.timezone.utc)
+    moment = datetime.datetime.strptime(day[1], "%a %b %d %Y").replace(tzinfo=datetime.timezone.utc)
     return int(moment.timestamp())
 
 

@@ -104,24 +104,31 @@ def translated(source: str) -> Draft:
 
 
 def write_file(path: str, data: bytes, is_forced: bool) -> None:
-    """Write a file as a whole or not at all; one that is there stays unless is_forced. Raises FileFault, OSError."""
+    """Write a file as a whole or not at all; one that is there stays unless is_forced. Raises FileFault."""
     directory = os.path.dirname(path) or "."
-    descriptor, temporary = tempfile.mkstemp(prefix=".milter-manager-import-", dir=directory)
+    temporary = ""
     try:
+        descriptor, temporary = tempfile.mkstemp(prefix=".milter-manager-import-", dir=directory)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o640)
-        if is_forced:
-            os.replace(temporary, path)
-        else:
-            os.link(temporary, path)
+        os.chmod(temporary, 0o666 & ~_umask())
+        (os.replace if is_forced else os.link)(temporary, path)
     except FileExistsError as error:
         raise FileFault(one_line(path), 0, "is there already (--force overwrites it)") from error
+    except OSError as error:
+        raise FileFault(one_line(path), 0, f"can't be written: {error.strerror}") from error
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+
+
+def _umask() -> int:
+    """The process's own; it can be asked for by setting it only."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 if __name__ == "__main__":

@@ -177,6 +177,9 @@ class _Reading:
         except ConfigObjError as error:
             self.refuse(origin, (*entry.section, entry.key), f"{shown(entry.source[0])}: {error}", "")
             return
+        setting = spec().keys_of(entry.section).get(entry.key)
+        if isinstance(value, list) and setting is not None and setting.kind == "expression":
+            value = entry.source[0].strip()
         self.set(entry.section, entry.key, value, origin)
 
     def override(self, dotted: str, text: str) -> None:

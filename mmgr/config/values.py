@@ -92,6 +92,11 @@ def prose(value: Raw) -> str:
     return one
 
 
+def expression(value: Raw) -> str:
+    """A condition in words; a comma in it makes no list."""
+    return prose(value)
+
+
 def boolean(value: Raw) -> bool:
     """Yes or no."""
     word = _single(value)
@@ -252,6 +257,7 @@ CHECKS: dict[str, Callable[..., Any]] = {
     for check in (
         text,
         prose,
+        expression,
         boolean,
         integer,
         seconds,

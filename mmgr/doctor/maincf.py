@@ -35,6 +35,7 @@ EXPANSIONS_MAX = 100
 """A value that names itself is cut here; Postfix ends with an error."""
 
 VALUE_CHARACTERS_MAX = 65536
+"""Where a value is cut, before and after; Postfix reads lines of any length."""
 
 _NAME = re.compile(r"[A-Za-z0-9_]+")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -124,6 +125,7 @@ class _Expansion:
         self._left = EXPANSIONS_MAX
 
     def expand(self, text: str) -> str:
+        text = text[:VALUE_CHARACTERS_MAX]
         done: list[str] = []
         at = size = 0
         while at < len(text) and size <= VALUE_CHARACTERS_MAX:

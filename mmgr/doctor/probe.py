@@ -28,7 +28,7 @@ NEGOTIATION_BYTES_MAX = 65536
 BANNER_BYTES_MAX = 512
 """SMTP's longest reply line (RFC 5321, section 4.5.3.1.5); more is not needed to know a peer."""
 
-BANNER_REST_S = 1.0
+BANNER_REST_S = 0.5
 """How long the rest of a line is waited for once it is plain that the peer is no milter."""
 
 SO_PEERSEC = 31

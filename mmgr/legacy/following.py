@@ -40,7 +40,16 @@ SHIPPED_CONDITIONS = frozenset(
 
 _SECTIONS = ("package", "security", "log", "manager", "controller")
 _ENDS_EARLY = ("next", "break", "return", "redo", "retry", "yield")
-_XML = re.compile(r"\s*<[?!a-z]")
+_OTHER_KINDS = (
+    (re.compile(r"\s*<[?!a-z]"), "this is XML, which the control interface wrote, and not read"),
+    (
+        re.compile(
+            r"(?:[ \t\r]*(?:#[^\n]*)?\n)*[ \t]*"
+            r"\[(?:package|security|log|manager|workers|controller|metrics|status|conditions|milters)\]"
+        ),
+        "this is no Ruby, but a configuration of this program already",
+    ),
+)
 _ORIGIN = re.compile(r"/\S{1,250}:\d{1,7}")
 _HOOK = "it is Ruby code that runs inside the daemon"
 _LEFT_CALLS = {
@@ -137,9 +146,11 @@ class Translation:
     def text(self, path: str, text: str) -> None:
         """Follow the text of a file; one that is no Ruby is reported and does nothing, as in milter manager 2."""
         name = one_line(path)
-        if _XML.match(text):
-            self.report(Place(name, 1), "", "this is XML, which the control interface wrote, and not read", True)
-            return
+        for kind, reason in _OTHER_KINDS:
+            other = kind.match(text)
+            if other:
+                self.report(Place(name, text.count("\n", 0, other.end()) + 1), "", reason, True)
+                return
         try:
             found = statements(text)
         except RubyFault as fault:

@@ -15,7 +15,7 @@ from mmgr.legacy.tokens import Regexp
 
 _PIECE = re.compile(
     r"\\k<(?P<named>[^\W\d]\w*)>|\\(?P<digits>[0-9]+)|\\x(?P<hex>[0-9a-fA-F]{1,2})|\\(?P<escape>.)|\(\?(?P<group><[=!]|<[^>]*>|.)"
-    r"|(?P<posix>\[:)|(?P<possessive>[*+?}]\+)|(?P<nested>&&|\|\||--|~~)|(?P<other>.)",
+    r"|(?P<posix>\[:)|(?P<possessive>[*+?}]\+)|(?P<nested>&&|\|\||--|~~)|(?P<other>[^\\])",
     re.S,
 )
 _SAME_ESCAPES = frozenset("adDsSwWtnrfvbBA")

@@ -28,7 +28,10 @@ VERBS: Verbs = {
 def of_directory(files: Files) -> Draft:
     """The configuration that begins with milter-manager.conf. Raises FileFault if that can't be read."""
     translation = Translation(files, VERBS, is_detecting=False)
-    translation.file(files.matches(MAIN_FILE)[0] if files.matches(MAIN_FILE) else MAIN_FILE)
+    found = files.matches(MAIN_FILE)
+    if not found:
+        raise FileFault(MAIN_FILE, 0, "is not in the directory; a single file can be named instead")
+    translation.file(found[0])
     for path in files.matches(CUSTOM_FILE):
         try:
             translation.file(path)

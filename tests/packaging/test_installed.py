@@ -93,5 +93,5 @@ def test_erasing_stops_the_service_and_leaves_the_user_and_what_was_edited(new_m
         systemctl enable --now milter-manager""")
     new_machine.dnf("remove", "milter-manager")
     left = new_machine.shell("""getent passwd milter-manager | cut -d: -f1; ls /etc/milter-manager
-        ls /usr/lib64/milter-manager 2>/dev/null || echo gone; pgrep -f milter-manager/launch.py || echo ended""")
+        ls /usr/lib64/milter-manager 2>/dev/null || echo gone; pgrep -u milter-manager || echo ended""")
     assert left.split() == ["milter-manager", "milter-manager.conf.rpmsave", "gone", "ended"]

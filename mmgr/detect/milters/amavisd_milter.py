@@ -1,6 +1,7 @@
-"""amavisd-milter, and the older helper programs of amavis: ``-s`` or ``-p`` on the command line.
+"""amavisd-milter, and the older milter of amavis: the socket stands on the command line.
 
-``-S`` is the socket of amavisd itself, and amavisd (port 10024) is no milter. Sources: amavisd-milter(8); the packages
+The newer one takes ``-s``, its predecessors ``-p``, which is the newer one's pid file. ``-S`` is the socket of amavisd
+itself, and amavisd (port 10024) is no milter. Sources: amavisd-milter(8); the packages
 of Fedora and Debian 12, the scripts of FreeBSD and pkgsrc.
 """
 
@@ -12,6 +13,8 @@ from mmgr.detect.milters.options import Options
 from mmgr.detect.tree import Tree
 
 _LETTERS = "dDmMpqsStTw"
+_OLD_LETTERS = "p"
+_OLD_NAMES = ("amavis-milter", "amavismilter")
 _VARIABLES = ("OPTIONS", "EXTRAPARAMS", "DAEMON_ARGS", "OPTARGS", "PARAMS")
 _SOCKETS = ("MILTER_SOCKET", "MILTERSOCKET", "SOCKET", "SOCKFILE", "CONNECTION_SPEC")
 _MODE_HINT = "set MILTERSOCKETMODE=0660 and let the group of MILTERSOCKETOWNER be one of milter-manager's"
@@ -19,8 +22,9 @@ _MODE_HINT = "set MILTERSOCKETMODE=0660 and let the group of MILTERSOCKETOWNER b
 
 def examine(service: Service, tree: Tree, platform: Platform) -> Reading:
     """Where the milter of amavis listens."""
-    options = Options(reading.words_of(service, *_VARIABLES), _LETTERS)
-    given = options.found("s") or (options.found("p") if service.name != "amavisd-milter" else None)
+    is_old = service.name in _OLD_NAMES
+    options = Options(reading.words_of(service, *_VARIABLES), _OLD_LETTERS if is_old else _LETTERS)
+    given = options.found("p" if is_old else "s")
     socket = given or reading.settings_variable(service, *_SOCKETS) or reading.assumed(_default(platform))
     owner = reading.settings_variable(service, "MILTERSOCKETOWNER")
     mode = reading.settings_variable(service, "MILTERSOCKETMODE")

@@ -6,7 +6,7 @@ without which nothing can be said raises Unreadable.
 
 from __future__ import annotations
 
-import os
+import posixpath
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -223,4 +223,4 @@ def is_local(socket: str) -> bool:
 
 def joined(directory: str, path: str) -> str:
     """A path inside a directory that is the program's root."""
-    return os.path.normpath(f"{directory}/{path}")
+    return posixpath.normpath(f"{directory}/{path}")

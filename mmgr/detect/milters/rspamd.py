@@ -25,6 +25,9 @@ MAX_FILES = 300
 MAX_CHARACTERS = 4194304
 """How much is read of all files together; rspamd's own, the maps left out, have 60,000 characters."""
 
+_DEFAULT_MODE = "0644"
+"""The mode of a unix socket without ``mode=`` (rspamd_parse_unix_path): enough to look at it, not to connect."""
+
 _PROXIES = ("rspamd_proxy", "proxy")
 _MODE_HINT = 'write: bind_socket = "/PATH mode=0660 owner=_rspamd group=GROUP"'
 
@@ -60,7 +63,8 @@ def _listening(service: Service, tree: Tree, worker: Node, problems: list[Proble
         if spec is None:
             refused += faults
             continue
-        closed = reading.closed_socket(service, address, parameters.get("mode"), _MODE_HINT)
+        mode = parameters.get("mode", Found(_DEFAULT_MODE, bound.where))
+        closed = reading.closed_socket(service, address, mode, _MODE_HINT)
         return Reading(
             connection_spec=spec,
             socket_group=_group(service, tree, spec, parameters),
@@ -75,8 +79,8 @@ def _handed_over(service: Service, bound: Found[str]) -> Problem:
 
 
 def _taken_apart(bound: Found[str]) -> tuple[Found[str], dict[str, Found[str]]]:
-    """``/PATH mode=0660 owner=USER group=GROUP``: the address and its parameters."""
-    words = bound.value.split()
+    """``/PATH mode=0660 owner=USER group=GROUP``, blanks or commas between: the address and its parameters."""
+    words = bound.value.replace(",", " ").split()
     pairs = (word.partition("=") for word in words[1:])
     return Found("".join(words[:1]), bound.where), {name: Found(value, bound.where) for name, _, value in pairs}
 

@@ -22,6 +22,11 @@ def test_an_expression_becomes_a_condition(directory: Directory) -> None:
     assert [bool(condition.judge(Stage.CONNECT, client(name))) for name in (b"x.example.net", b"y")] == [False, True]
 
 
+def test_the_commas_of_an_expression_need_no_quotes(directory: Directory) -> None:
+    directory.write("[conditions]\n[[mine]]\nexpression = client_name in a, b.example.net and not tls  # ours\n")
+    assert directory.config().conditions.own[0].expression == "client_name in a, b.example.net and not tls"
+
+
 def test_accounts_become_a_condition(directory: Directory) -> None:
     directory.write("[conditions]\n[[mine]]\naccounts = a@example.org, @example.com\n")
     facts = Facts(recipients=(b"<a@example.org>", b"<x@example.com>"))

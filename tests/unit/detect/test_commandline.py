@@ -1,4 +1,4 @@
-"""``mmgr.detect.commandline``: quoting, variables and specifiers as systemd.service(5) and systemd.unit(5) have them."""
+"""``mmgr.detect.commandline``: quoting, variables and specifiers as systemd's manual has them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``mmgr.detect.systemd``: the effective unit, in trees with drop-ins, masks, aliases, templates and environment files."""
+"""``mmgr.detect.systemd``: the effective unit, in trees with drop-ins, masks, aliases and settings files."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ def test_a_drop_in_adds_what_the_unit_lacks_and_replaces_what_it_says(tmp_path: 
         tmp_path,
         {
             **UNIT,
-            f"{ADMIN}/a.service.d/override.conf": "[Service]\nExecStart=\nExecStart=/usr/sbin/a -p inet:1@::1\nUser=c\n",
+            f"{ADMIN}/a.service.d/override.conf": "[Service]\nExecStart=\nExecStart=/usr/sbin/a -p inet:1@x\nUser=c\n",
         },
     )
-    assert (argv(read)[-1], read.user, read.group) == ("inet:1@::1", "c", "b")
+    assert (argv(read)[-1], read.user, read.group) == ("inet:1@x", "c", "b")
     assert str(read.argv[2].where) == f"{ADMIN}/a.service.d/override.conf:3"
 
 

@@ -190,7 +190,26 @@ def test_any_block_of_comparisons_judges_as_it_did(made: tuple, host: str) -> No
 
 
 PIECES = st.sampled_from(
-    ["host", "==", "'a'", "=~", "/a/", "(", ")", "!", "&&", "||", "not", "and", "if", "else", "end", "\n", "true", "next"]
+    [
+        "host",
+        "==",
+        "'a'",
+        "=~",
+        "/a/",
+        "(",
+        ")",
+        "!",
+        "&&",
+        "||",
+        "not",
+        "and",
+        "if",
+        "else",
+        "end",
+        "\n",
+        "true",
+        "next",
+    ]
     + ["case", "when", ",", "%w[a]", ".include?(", "address.address", "then", "unless", "elsif", ";", "[", "]", "1"]
 )
 

@@ -107,7 +107,7 @@ STATEMENTS = [
     ("f(<<A, <<B)\nend\nA\ndo\nB\ng", ["f(<<A, <<B)", "g"]),
     ("class << self\n a\nend\ng", ["class << self\n a\nend", "g"]),
     ("=begin\nend end\n=end\ng", ["g"]),
-    ("g\n__END__\nend end \"", ["g"]),
+    ('g\n__END__\nend end "', ["g"]),
     ("a ||= 1\nb != 2\nc!=3\nd? 1 : 2", ["a ||= 1", "b != 2", "c!=3", "d? 1 : 2"]),
     ("f { |a, b| a }\ng", ["f { |a, b| a }", "g"]),
     ("\r\na\r\nb\r\n", ["a", "b"]),
@@ -116,9 +116,41 @@ STATEMENTS = [
 
 RUBYLIKE = st.lists(
     st.sampled_from(
-        ["do", "end", "if", "def", "class", "while", "{", "}", "(", ")", "[", "]", '"', "'", "/", "#{", "#", "\n", "|", ","]
+        [
+            "do",
+            "end",
+            "if",
+            "def",
+            "class",
+            "while",
+            "{",
+            "}",
+            "(",
+            ")",
+            "[",
+            "]",
+            '"',
+            "'",
+            "/",
+            "#{",
+            "#",
+            "\n",
+            "|",
+            ",",
+        ]
         + ["a", "b.c", "=", "<<A", "A", "%w(", "?", ":", "1", "0.5", "\\", "=begin", "=end", " ", "next", "m.x", "'s'"]
-        + ['"s"', "define_milter", "defined_milters.each", "s25r.add_whitelist", "/x/", "=~", "==", "&&", "not", "\udc80"]
+        + [
+            '"s"',
+            "define_milter",
+            "defined_milters.each",
+            "s25r.add_whitelist",
+            "/x/",
+            "=~",
+            "==",
+            "&&",
+            "not",
+            "\udc80",
+        ]
     ),
     max_size=40,
 ).map("".join)

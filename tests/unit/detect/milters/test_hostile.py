@@ -1,7 +1,7 @@
 """No file makes a grammar fail, and a large one takes no longer than its length accounts for.
 
-The long texts are those for which careless patterns take quadratic or worse time: many minutes. The time limit of a test
-ends such a run.
+The long texts are those for which careless patterns take quadratic or worse time: many minutes. The time limit of a
+test ends such a run.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def test_a_long_text_of_sections_comes_to_an_end(piece: str) -> None:
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(
-    ("grammar", "piece"), zip(GRAMMARS, ("Socket /a b\n", 'racl from /a/ "b"\n', "worker { a = [1]; }\n"))
+    ("grammar", "piece"), list(zip(GRAMMARS, ("Socket /a b\n", 'racl from /a/ "b"\n', "worker { a = [1]; }\n")))
 )
 def test_the_largest_file_that_is_read_comes_to_an_end(grammar: Callable[[str], None], piece: str) -> None:
     grammar(many(piece, MAX_FILE_BYTES))

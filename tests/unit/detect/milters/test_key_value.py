@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import Optional
-
 import pytest
 
 from mmgr.detect.milters.key_value import (
@@ -19,7 +17,7 @@ from mmgr.detect.milters.key_value import (
 from .grammars import PATH, lines
 
 
-def value(text: str, style: Style, name: str = "Socket") -> Optional[str]:
+def value(text: str, style: Style, name: str = "Socket") -> str | None:
     found = Settings(settings(lines(text), style), style).found(name)
     return found.value if found else None
 
@@ -41,7 +39,7 @@ def value(text: str, style: Style, name: str = "Socket") -> Optional[str]:
         ("Socket /with a space", "/with a space"),
     ],
 )
-def test_opendkim_takes_the_last_line_without_case_and_cuts_it_at_a_hash(text: str, expected: Optional[str]) -> None:
+def test_opendkim_takes_the_last_line_without_case_and_cuts_it_at_a_hash(text: str, expected: str | None) -> None:
     assert value(text, OPENDKIM) == expected
 
 
@@ -60,7 +58,7 @@ def test_opendkim_takes_the_last_line_without_case_and_cuts_it_at_a_hash(text: s
         ('Socket "/a', '"/a'),
     ],
 )
-def test_clamav_takes_the_first_line_with_case_and_quotes(text: str, expected: Optional[str]) -> None:
+def test_clamav_takes_the_first_line_with_case_and_quotes(text: str, expected: str | None) -> None:
     assert value(text, CLAMAV) == expected
 
 
@@ -68,7 +66,7 @@ def test_clamav_takes_the_first_line_with_case_and_quotes(text: str, expected: O
     ("text", "expected"),
     [("Socket = inet:1@x", "inet:1@x"), ("Socket=inet:1@x", "inet:1@x"), ("Socket inet:1@x", None), ("= x", None)],
 )
-def test_pyspf_separates_by_an_equals_sign(text: str, expected: Optional[str]) -> None:
+def test_pyspf_separates_by_an_equals_sign(text: str, expected: str | None) -> None:
     assert value(text, PYSPF) == expected
 
 

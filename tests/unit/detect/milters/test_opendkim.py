@@ -66,7 +66,7 @@ def test_the_socket_of_the_command_line_counts_before_the_file(tmp_path: Path) -
 
 
 def test_an_included_file_counts_in_its_place(tmp_path: Path) -> None:
-    files = {"/etc/opendkim.conf": "Socket /a\nInclude /etc/more.conf\n", "/etc/more.conf": "\nsocket /b\n"}
+    files = {"/etc/opendkim.conf": "Socket /a\nInclude /etc/more.conf\n", "/etc/more.conf": "# more\nsocket /b\n"}
     assert place(examine(tmp_path, started_by("opendkim", "opendkim"), files)) == "/etc/more.conf:2"
 
 

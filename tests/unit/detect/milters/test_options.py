@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import Optional
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +14,7 @@ def words(*texts: str) -> list[Found[str]]:
     return [Found(text, UNIT) for text in texts]
 
 
-def value(command: str, *names: str) -> Optional[str]:
+def value(command: str, *names: str) -> str | None:
     given_value = Options(words(*command.split()), "px", ("config-file",)).found(*names)
     return given_value.value if given_value else None
 

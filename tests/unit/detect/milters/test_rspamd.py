@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from mmgr.detect.candidate import Reading
+
 from ..trees import Content
 from .services import FREEBSD, examine, place, socket, started_by, texts, why_not
 
@@ -57,13 +59,13 @@ PACKAGED: dict[str, Content] = {
 }
 
 
-def read(root: Path, files: dict[str, Content], command: str = COMMAND, user: str = "_rspamd"):  # type: ignore[no-untyped-def]
+def read(root: Path, files: dict[str, Content], command: str = COMMAND, user: str = "_rspamd") -> Reading:
     return examine(root, started_by("rspamd", command, user), {**PACKAGED, **files})
 
 
 def test_the_packaged_configuration_listens_on_its_port(tmp_path: Path) -> None:
     reading = read(tmp_path, {})
-    assert (socket(reading), place(reading)) == ("inet:11332@localhost", "/etc/rspamd/rspamd.conf:16")
+    assert (socket(reading), place(reading)) == ("inet:11332@localhost", "/etc/rspamd/rspamd.conf:17")
 
 
 def test_the_packaged_configuration_has_no_fault(tmp_path: Path) -> None:
@@ -108,7 +110,7 @@ def test_a_worker_that_is_no_milter_says_why(tmp_path: Path, text: str, reason: 
 
 def test_without_the_milter_setting_it_is_no_milter(tmp_path: Path) -> None:
     reading = read(tmp_path, {DEFAULT: "count = 1;"})
-    assert why_not(reading) == "/etc/rspamd/rspamd.conf:16: the worker rspamd_proxy has no milter = yes"
+    assert why_not(reading) == "/etc/rspamd/rspamd.conf:17: the worker rspamd_proxy has no milter = yes"
 
 
 def test_without_a_proxy_it_is_no_milter(tmp_path: Path) -> None:
@@ -181,9 +183,10 @@ def test_the_group_is_that_of_the_socket(tmp_path: Path, socket_text: str, group
     assert read(tmp_path, {LOCAL: f"bind_socket = {socket_text}", **accounts}).socket_group == group
 
 
-def test_a_mode_that_shuts_everybody_out_is_reported(tmp_path: Path) -> None:
-    assert texts(read(tmp_path, {LOCAL: 'bind_socket = "/a mode=0600"'})) == [
-        f"{LOCAL}:1: mode 0600 lets nobody else connect to the socket"
+@pytest.mark.parametrize(("text", "mode"), [("/a mode=0600", "0600"), ("/a", "0644"), ("/a,mode=0644", "0644")])
+def test_a_mode_that_shuts_everybody_out_is_reported(tmp_path: Path, text: str, mode: str) -> None:
+    assert texts(read(tmp_path, {LOCAL: f'bind_socket = "{text}"'})) == [
+        f"{LOCAL}:1: mode {mode} lets nobody else connect to the socket"
     ]
 
 
