@@ -1,8 +1,8 @@
 """The scoreboard: shared anonymous memory made before the first fork, one slot per worker.
 
 Each field has a single writer, the slot's worker or the master, so nothing is locked; readers may look at any time. The
-states stand side by side, so that counting them is one C call. What was counted for each child is in ``tallies``. The
-``breakers``, which have many writers and a lock, are memory of their own.
+states stand side by side, so that counting them is one C call. What was counted for each child is in ``tallies`` and
+``counts``. The ``breakers``, which have many writers and a lock, are memory of their own.
 
 Layout, version 3: a header of 64 bytes (``char magic[4], uint32 version, uint32 slots, uint32 slots_used,
 uint32 spare_wanted, uint32 is_overloaded, uint32 is_stressed``), one state byte per slot, one stage byte per slot, then from a multiple of
@@ -21,6 +21,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from mmgr.breaker import Breakers
+from mmgr.counts import Counts
 from mmgr.tally import Answer, Tallies, Total
 
 LAYOUT_VERSION = 3
@@ -81,6 +82,7 @@ class Scoreboard:
         self._map = mmap.mmap(-1, self._records + capacity * _RECORD.size)
         _HEADER.pack_into(self._map, 0, b"mmsb", LAYOUT_VERSION, capacity, 0, 0, 0, 0)
         self.tallies = Tallies(capacity)
+        self.counts = Counts(capacity, self.tallies.names.limit)
         self.breakers = Breakers()
 
     # ---- by the slot's worker

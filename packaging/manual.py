@@ -1,7 +1,7 @@
 """Writes the manual pages: what a command says with ``--help``, and the text in ``docs/man/text`` that goes with it.
 
-``docs/man/text/NAME.SECTION`` begins with one line for NAME and goes on with sections in man(7); a command can do without
-it. Pages are kept in ``docs/man``, so that a build needs none of this; ``make man`` runs it and a test compares.
+``docs/man/text/NAME.SECTION`` begins with one line for NAME and goes on with sections in man(7). A command can do
+without. Pages are kept in ``docs/man``, so that a build needs none of this; ``make man`` runs it and a test compares.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -126,7 +127,9 @@ def _synopsis(usage: str) -> str:
 
 
 def _stripped(lines: list[str]) -> list[str]:
-    return "\n".join(lines).strip("\n").split("\n")
+    """Without empty lines at the ends, and with none that is longer than a page is wide."""
+    kept = "\n".join(lines).strip("\n").split("\n")
+    return [short for line in kept for short in textwrap.wrap(line, 120, break_on_hyphens=False) or [""]]
 
 
 def _escape(text: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from typing import Callable
 
+from mmgr import counts
 from mmgr.config.model import ChildSettings
 from mmgr.errors import ChildError, ChildProtocolError, ChildUnavailable
 from mmgr.protocol.commands import Abort, encode_command
@@ -21,6 +22,7 @@ from workers.giving import Given, give
 from workers.judgement import Judgement
 from workers.link import PEER_ERRORS, translated
 from workers.message import Message
+from workers.notes import kind_of
 from workers.plan import Step, is_wanted
 from workers.spool import SpoolError
 from workers.surroundings import Outcome, Surroundings
@@ -30,7 +32,7 @@ SHOWN_AFTER_S = 1.0
 """A child that is being waited for stands in the process title after this long."""
 
 _ABORT = encode_command(Abort())
-_MAIL, _END = int(Command.SMFIC_MAIL), int(Command.SMFIC_BODYEOB)
+_CONNECT, _MAIL, _END = int(Command.SMFIC_CONNECT), int(Command.SMFIC_MAIL), int(Command.SMFIC_BODYEOB)
 _AHEAD_OF_BODY = frozenset((int(Command.SMFIC_HEADER), int(Command.SMFIC_EOH)))
 
 FAULTS = (ChildError, *PEER_ERRORS)
@@ -76,6 +78,8 @@ class Child(Conditional):
         if self._is_out or self._is_done or self.failure or not self._is_let_in(step):
             return
         try:
+            if step.command == _CONNECT and self._gate is not None:
+                self._connect_assuming()
             if self._link is None and (self._assumed is None or is_wanted(step, self._assumed, self._has_recipient)):
                 self._open()
             if self._link is not None and self.is_asked:
@@ -117,13 +121,16 @@ class Child(Conditional):
         self._find_short_way()
 
     def end_message(self) -> None:
-        """The transaction is over, however; a child that is still inside it is told to forget it. Never raises."""
+        """The transaction is over, however; a child that is still inside it is told to forget it. Never raises.
+
+        Between messages it takes part again, whatever it said of the one before.
+        """
         if self.is_inside and self._link is not None:
             try:
                 self._link.send(_ABORT)
             except FAULTS as error:
                 self.fail(error, Command.SMFIC_ABORT)
-        self.is_inside = self._has_recipient = False
+        self.is_inside = self._has_recipient = self._is_done = False
 
     def _settle(self, reply: Verdict, command: int) -> None:
         """Take a reply: what it counts as, and whether the child is asked any further."""
@@ -190,7 +197,9 @@ class Child(Conditional):
         return False
 
     def answer(self) -> tuple[str, str, str, float]:
-        """For the counters: its name, the stage of its last answer, that answer, and how long it was waited for."""
+        """For the counters, once a message: its name, the stage of its last answer, that answer, and how long it was waited for."""
+        if self.failure is not None and not self.settings.evaluation_mode:
+            self._around.memory.notes.add(self.name, (counts.FALLBACK, self.settings.fallback_status.value))
         said = "failed" if self.failure else "stopped" if self.stopped else verdict_name(self.verdict)
         return self.name, STAGE_NAMES.get(self.decided_at, "other"), said, self.waited_s
 
@@ -278,6 +287,8 @@ class Child(Conditional):
             judgement.abandon()
             return Outcome(counted)
         edits = judgement.edits
+        if edits or judgement.new_body is not None:
+            self._around.memory.notes.add_edits(self.name, edits, judgement.new_body is not None)
         options = self.options
         if edits and options is not None and drops_spaces(self._around.told(), options):
             edits = list(map(with_space, edits))
@@ -323,6 +334,7 @@ class Child(Conditional):
         self.decided_at = command
         self.awaited = None
         self.is_inside = False
+        self._note_failure(failure, command)
         self._close_link()
         breaker = self._breaker if self._is_to_blame else None
         is_known = breaker is not None and breaker.is_open
@@ -331,3 +343,11 @@ class Child(Conditional):
         opened = breaker.failed(command in CONTENT_STAGES) if breaker is not None else None
         if opened is not None:
             childlog.breaker_opened(self._around.session_id, self.settings, opened, failure)
+
+    def _note_failure(self, failure: ChildError, command: int) -> None:
+        """For the counters, unless it was no fault of the child; what failed without a connection was that."""
+        if self._is_to_blame:
+            notes, kind = self._around.memory.notes, kind_of(failure)
+            notes.add(self.name, counts.failure(STAGE_NAMES.get(command, ""), kind))
+            if self._link is None:
+                notes.add(self.name, (counts.CONNECT, kind))

@@ -16,7 +16,8 @@ from workers.plan import Step
 from workers.surroundings import Surroundings
 from workers.verdict import SESSION_STAGES
 
-_END, _DATA, _RCPT = int(Command.SMFIC_BODYEOB), int(Command.SMFIC_DATA), int(Command.SMFIC_RCPT)
+_CONNECT, _DATA, _RCPT = int(Command.SMFIC_CONNECT), int(Command.SMFIC_DATA), int(Command.SMFIC_RCPT)
+_END = int(Command.SMFIC_BODYEOB)
 
 
 class Conditional(Correspondent):
@@ -35,6 +36,12 @@ class Conditional(Correspondent):
     def has_conditions(self) -> bool:
         """May it be left out of this session, or of a message?"""
         return self._gate is not None
+
+    def was_stopped(self, stop: Stop) -> None:
+        """Others found that a condition keeps it out of the session, from connect on."""
+        self.stopped = stop
+        self.decided_at = self._stopped_at = _CONNECT
+        self._is_out = True
 
     def _is_let_in(self, step: Step) -> bool:
         """Do its conditions let it take part in the step? If not it is out, or is not told of this one recipient."""

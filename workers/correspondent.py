@@ -9,6 +9,7 @@ import time
 from typing import Callable, cast, get_args
 
 from mmgr.config.model import ChildSettings
+from mmgr.counts import CONNECTED
 from mmgr.errors import ChildError, ChildProtocolError, ChildUnavailable
 from mmgr.protocol.constants import Command
 from mmgr.protocol.options import ANSWERED, OptionNegotiation
@@ -75,11 +76,16 @@ class Correspondent:
         What it answers to the offer is looked at when its answer to that step is due. If anything is in the way the
         step connects as ever.
         """
+        if self._gate is None or _CONNECT not in self._gate.commands:
+            self._connect_assuming()
+
+    def _connect_assuming(self) -> None:
+        """Connect and offer; that it answers as remembered is found out later."""
         assumed = self._assumed
-        if self._gate is not None and _CONNECT in self._gate.commands:
-            return
         if self._link is None and assumed is not None and assumed.routes[_CONNECT] and self.is_asked:
             self._link = ChildLink.begin(self.settings, self._around.offer, self._be_patient, assumed)
+            if self._link is not None:
+                self._around.memory.notes.add(self.name, CONNECTED)
 
     def adopt(self, connected: FrameStream, options: OptionNegotiation, is_greeting: bool) -> None:
         """Go on with a connection on which the offer was sent; is_greeting: what it answered is still to be heard."""
@@ -108,6 +114,7 @@ class Correspondent:
         finally:
             self.waited_s += time.monotonic() - started
             self._end_waiting()
+        self._around.memory.notes.add(self.name, CONNECTED)
         self._remember(self._link.options)
         for step in self._around.history():
             if not self.is_asked:

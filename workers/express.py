@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from mmgr.config.model import Config
 from mmgr.connecting import connect_at_once
+from mmgr.counts import CONNECTED
 from mmgr.protocol.commands import Abort, Quit, check_command, encode_command
 from mmgr.protocol.constants import REPLY_LENGTH_MAX, STAGE_NAMES, Command
 from mmgr.protocol.errors import RemoteProtocolError
@@ -23,13 +24,14 @@ from mmgr.stream import MSG_DONTWAIT, READ_BYTES, FrameStream
 from workers.child import Child
 from workers.content import short_blocks
 from workers.giving import Given, give
-from workers.headers import split_headers
+from workers.headers import CONTENT, take_content
 from workers.link import CONTINUE_FRAME, QUICK_S
 from workers.macrostore import MacroStore
 from workers.message import Message
 from workers.mta import QUIET_S, is_postfix
 from workers.plan import Step
 from workers.route import Plan
+from workers.selection import Selection
 from workers.sessionlog import SessionLog, client_name
 from workers.spool import body_spool
 from workers.surroundings import Memory
@@ -40,9 +42,7 @@ CONTENT_BYTES_MAX = 262144
 """A message that is longer than this goes the long way; so does one whose body has several pieces."""
 
 _CONNECT, _MAIL, _RCPT = int(Command.SMFIC_CONNECT), int(Command.SMFIC_MAIL), int(Command.SMFIC_RCPT)
-_MACRO, _HEADER = int(Command.SMFIC_MACRO), int(Command.SMFIC_HEADER)
-_BODY, _END = int(Command.SMFIC_BODY), int(Command.SMFIC_BODYEOB)
-_CONTENT = frozenset((_HEADER, int(Command.SMFIC_EOH), _BODY, _END))
+_MACRO, _END = int(Command.SMFIC_MACRO), int(Command.SMFIC_BODYEOB)
 _ABORT, _QUIT = encode_command(Abort()), encode_command(Quit())
 _STAGE = STAGE_NAMES[Command.SMFIC_BODYEOB]
 _END_FRAME = LENGTH_PREFIX.pack(1) + bytes((_END,))
@@ -80,6 +80,7 @@ class Express:
         self._config = config
         self._memory = memory
         self._title = title
+        self.selection: Selection | None = None
         self._is_postfix = False
         self._began = 0.0
 
@@ -95,8 +96,10 @@ class Express:
             self.rest, self.state = b"", State.NEGOTIATED
             mta.send_raw(plan.answer_frame, MSG_DONTWAIT)
             self._title.negotiated()
-            if self._connect(plan):
-                while self._take(plan, mta.receive_raw(READ_BYTES)):
+            if plan.is_conditional:
+                self.selection = Selection(plan, self.macros, self._memory.senses)
+            if plan.is_conditional or self._connect(plan):
+                while self._take(mta.receive_raw(READ_BYTES)):
                     self.rest = b""
         except (OSError, RemoteProtocolError, struct.error):
             return False
@@ -108,6 +111,10 @@ class Express:
     def hand_over(self, children: Sequence[Child]) -> None:
         """Give the connections and what is known of them to the children of the session that takes over."""
         assert self.plan is not None
+        if self.selection is not None and (self.step is not None or self.session_steps):
+            for place, stop in self.selection.stops.items():
+                children[place].was_stopped(stop)
+        children = self.chosen(children)
         for at, stream in enumerate(self.children):
             child = children[at]
             child.is_inside = self.transaction is not None
@@ -121,6 +128,10 @@ class Express:
                 child.awaited = self.step
             if at < self.passed or (at == self.passed and self.given is not None):
                 child.was_given(self.given if at == self.passed else None)
+
+    def chosen(self, children: Sequence[Child]) -> Sequence[Child]:
+        """Those that take part on the short way, in the order of ``children`` here."""
+        return children if self.selection is None else [children[at] for at in self.selection.chosen]
 
     def _is_over(self) -> bool:
         if self.rest != _QUIT or self.transaction is not None:
@@ -138,12 +149,15 @@ class Express:
                 return False
             stream.let_wait(QUICK_S)
             self.children.append(stream)
+            self._memory.notes.add(child.settings.name, CONNECTED)
             self.waited_s.append(0.0)
             self.is_greeting.append(True)
         return True
 
-    def _take(self, plan: Plan, data: bytes) -> bool:
+    def _take(self, data: bytes) -> bool:
         """One read of the MTA; False if it is the end of the session, or of the short way."""
+        plan = self.plan
+        assert plan is not None
         if self.state is State.END and data:
             while data.startswith(_ABORT):
                 data = data[len(_ABORT) :]
@@ -159,6 +173,11 @@ class Express:
                 return False
             macros, frame = data[:cut], data[cut:]
         command = frame[CODE] if len(frame) > CODE else 0
+        if plan.is_conditional:
+            chosen = self._choose(macros, frame) if command == _CONNECT else None
+            if chosen is None:
+                return False
+            plan = chosen
         route = plan.routes.get(command)
         if route is None or (macros is not None and macros[PAYLOAD] != command):
             return self._take_content(plan, data)
@@ -177,11 +196,27 @@ class Express:
         else:
             macros = self.macros.get(command)
         step = Step(command, frame, macros)
+        if self.selection is not None and command != _CONNECT and not self.selection.lets_all_have(step):
+            return False
         if step.is_refused or not self._ask(plan, step, route):
             return False
         self._note(step)
         self.state = following
         return self._let_pass()
+
+    def _choose(self, macros: bytes | None, connect: bytes) -> Plan | None:
+        """Find out who takes part, and connect them; None if that is not known, or one can't be reached."""
+        assert self.selection is not None
+        if macros is not None:
+            check_command(macros)
+            if macros[PAYLOAD] != _CONNECT:
+                return None
+            self.macros.take(macros)
+        plan = self.selection.choose(connect)
+        if plan is not None:
+            self.plan = plan
+            return plan if self._connect(plan) else None
+        return None
 
     def _let_pass(self) -> bool:
         """Tell the MTA; if it takes nothing now, it is still owed that."""
@@ -202,7 +237,8 @@ class Express:
         if step.command in plan.wanted_by_all and step.command != _CONNECT:
             return self._ask_alike(step, before)
         for (wants, answers), child in zip(route, children):
-            data = step.joined if wants else step.macros
+            told = step if self.selection is None else self.selection.adapted(self.told, step)
+            data = told.joined if wants else told.macros
             if data is not None and child.send_raw(data, MSG_DONTWAIT) != len(data):
                 child.close()  # half a command is out
                 return False
@@ -284,15 +320,15 @@ class Express:
             self.rest = data = data[cut:]
             if len(data) <= PAYLOAD:
                 return not data
-        if (data[PAYLOAD] if data[CODE] == _MACRO else data[CODE]) not in _CONTENT:
+        if (data[PAYLOAD] if data[CODE] == _MACRO else data[CODE]) not in CONTENT:
             return False
         while not data.endswith(_END_FRAME) and len(data) < CONTENT_BYTES_MAX:
             more = self.mta.receive_raw(READ_BYTES)
             if not more:
                 return False
             self.rest = data = data + more
-        is_spooled = len(data) > self._config.manager.spool_threshold_bytes
-        if is_spooled or not self._collect(data, transaction.message):
+        longest = self._config.manager.spool_threshold_bytes
+        if len(data) > longest or not take_content(data, self.state, longest, self.macros, transaction.message):
             return False
         self.rest = _END_FRAME
         self.state = State.BODY
@@ -301,13 +337,16 @@ class Express:
         if not self._let_pass():
             self.rest, self.is_owed = _END_FRAME, False  # the session tells it, and asks nobody again
             return False
-        children = ",".join(
-            f"{child.settings.name}:continue:{waited_s:.4f}" for child, waited_s in zip(plan.children, self.waited_s)
-        )
+        said = zip(plan.children, self.waited_s)
+        texts = [f"{child.settings.name}:continue:{waited_s:.4f}" for child, waited_s in said]
+        selection = self.selection
+        children = ",".join(texts) if selection is None else selection.summary(texts)
         self.events.transaction(transaction, "accept", _END, self.macros.queue_id(), children)
         answers = [
             (child.settings.name, _STAGE, "continue", waited_s) for child, waited_s in zip(plan.children, self.waited_s)
         ]
+        if selection is not None:
+            answers = selection.answers(answers)
         self._title.count([*answers, ("", _STAGE, "accept", time.monotonic() - transaction.started)])
         transaction.message.close()
         self.transaction = None
@@ -327,57 +366,6 @@ class Express:
                 if child.send_what_fits(macros) != len(macros):
                     child.close()  # it fails when it is given the message
             transaction.steps.append(Step(macros[PAYLOAD], b"", macros, is_left_out=True))
-
-    def _collect(self, data: bytes, message: Message) -> bool:
-        """Take the content apart into the message; False, and the message as it was, if anything is unusual."""
-        headers: list[bytes] = []
-        bodies: list[bytes] = []
-        macros: dict[int, bytes] = {}
-        state = self.state
-        at, size, repeated = 0, len(data), b""
-        if data[CODE] == _MACRO:
-            repeated, headers, at = split_headers(data)
-            if headers:
-                check_command(repeated)
-                macros[_HEADER] = repeated
-                state = AFTER[state].get(_HEADER, State.START)
-        while at < size:
-            end = at + CODE + _unpack(data, at)[0]
-            frame = data[at:end]
-            at = end
-            if frame == repeated:
-                continue
-            if end > size or len(frame) < PAYLOAD:
-                return False
-            command = frame[CODE]
-            if command == _HEADER and state is State.HEADER:
-                if frame[-1] or frame.count(0, PAYLOAD) != 2:
-                    return False
-                headers.append(frame)
-                continue
-            check_command(frame)
-            if command == _MACRO:
-                macros[frame[PAYLOAD]] = frame
-                repeated = frame
-                continue
-            following = AFTER[state].get(command)
-            if following is None or command not in _CONTENT:
-                return False
-            state = following
-            if command == _HEADER:
-                headers.append(frame)
-            elif command == _BODY:
-                bodies.append(frame)
-        if state is not State.END or len(bodies) > 1:
-            return False
-        if bodies and len(bodies[0]) > self._config.manager.spool_threshold_bytes:
-            return False
-        for frame in macros.values():
-            self.macros.take(frame)
-        message.headers.came.extend(headers)
-        for frame in bodies:
-            message.body.add_frame(frame)
-        return True
 
     def _give(self, plan: Plan, message: Message) -> bool:
         """Each child in turn; False as soon as one says anything but continue."""

@@ -103,7 +103,9 @@ class _Worker:
         self._title = Pulse(assignment, setproctitle)
         self._is_told = False
         self._memory = Memory(
-            Panel(assignment.scoreboard.breakers, assignment.config.enabled_children), _senses(assignment)
+            Panel(assignment.scoreboard.breakers, assignment.config.enabled_children),
+            _senses(assignment),
+            self._title.notes,
         )
         self._listeners = {listener.fileno(): listener for listener in assignment.listeners}
         self._events = select.epoll()

@@ -16,6 +16,7 @@ from mmgr.protocol.constants import STAGE_NAMES
 from mmgr.scoreboard import WorkerState
 from mmgr.tally import stage_index, verdict_index
 from workers.mta import IDLE_TIMEOUT_S, WRITE_TIMEOUT_S
+from workers.notes import Notes
 from workers.title import Title
 
 IDLE_BEAT_S = 5.0
@@ -35,7 +36,7 @@ _CODES = {name: int(command) for command, name in STAGE_NAMES.items()}
 
 
 class Pulse(Title):
-    """The title of a worker that lives on the scoreboard, too."""
+    """The title of a worker that lives on the scoreboard, too. What is put into notes is counted there, soon."""
 
     def __init__(self, assignment: Assignment, write: Callable[[str], None]) -> None:
         super().__init__(assignment.number, write)
@@ -44,6 +45,7 @@ class Pulse(Title):
         self._tell_master = assignment.tell_master
         self._is_negotiating = False
         self._uncounted: list[tuple[str, str, str, float]] = []
+        self.notes = Notes()
         self._child_s = _patience_with_children(assignment.config)
         self.idle_beat_s = min(IDLE_BEAT_S, assignment.config.workers.hang_timeout_s / 3.0)
 
@@ -65,7 +67,7 @@ class Pulse(Title):
 
     def beat(self) -> None:
         """A worker without a session is well."""
-        if self._uncounted:
+        if self._uncounted or self.notes:
             self._count_all()
         self._board.beat(self._slot, time.monotonic(), self.idle_beat_s + IDLE_GRACE_S)
 
@@ -99,6 +101,8 @@ class Pulse(Title):
         ]
         self._uncounted.clear()
         self._board.add(self._slot, counted)
+        for name, events in self.notes.take().items():
+            self._board.counts.add(self._slot, index(name), events)
 
     def _put_on_board(self, now: float, within_s: float) -> None:
         self._board.set_stage(self._slot, _CODES.get(self._stage, 0))
@@ -107,7 +111,7 @@ class Pulse(Title):
     def show(self) -> None:
         """The MTA is waited for, or a child, which ``waiting`` says next."""
         super().show()
-        if self._uncounted:
+        if self._uncounted or self.notes:
             self._count_all()
         self._put_on_board(time.monotonic(), IDLE_TIMEOUT_S)
 

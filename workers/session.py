@@ -148,7 +148,8 @@ class Session(Transactions):
         for child in self._children:
             child.connect_early()
         if frame not in self._memory.plans and not any(child.failure for child in self._children):
-            self._memory.keep_plan(frame, make_plan(self._config, message, self._mta.answer, wanted))
+            options = [child.options for child in self._children]
+            self._memory.keep_plan(frame, make_plan(self._config, message, self._mta.answer, options))
 
     def _take_over(self, begun: Express) -> None:
         """Go on where the short way ended, in the middle of a command if need be: ``rest`` is looked at anew."""
@@ -160,16 +161,19 @@ class Session(Transactions):
         self._left_out = tuple(plan.left_out)
         self._session_steps, self._transaction = begun.session_steps, begun.transaction
         self._events = begun.events
-        self._start_children()
+        self._start_children(begun.selection.witness if begun.selection is not None else None)
         self._mta.go_on(plan.answer, begun.rest)
         stage = "between messages" if begun.state is State.END else begun.state.value
         self._title.stage(stage, self._events.client)
         begun.hand_over(self._children)
+        if begun.selection is not None and not begun.children:
+            for child in self._children:
+                child.connect_early()
         self._mta.command = begun.command
         if begun.is_owed:
             self._mta.send([CONTINUE_FRAME])
         if begun.step is not None:
-            untold = self._children[begun.told :]
+            untold = begun.chosen(self._children)[begun.told :]
             self._ask_all = lambda children, step: self._ask_rest(step, untold)
         return None
 
@@ -179,9 +183,10 @@ class Session(Transactions):
         )
         return [self._config.compiled[name] for name in dict.fromkeys(names)]
 
-    def _start_children(self) -> None:
+    def _start_children(self, witness: Witness | None = None) -> None:
+        """Have children that know nothing yet; witness is what was seen of the session before."""
         if self._config.has_conditions:
-            self._witness = Witness(self._macros, self._memory.senses)
+            self._witness = witness or Witness(self._macros, self._memory.senses)
         around = Surroundings(
             session_id=self._id,
             offer=offer_to_children(self._offer),
@@ -212,6 +217,7 @@ class Session(Transactions):
             child.consult_breaker()
         self._state = State.NEGOTIATED
         self._standing = None
+        self._is_passed = False
         self._session_steps.clear()
         self._macros.clear()
         self._events.client = ""
@@ -250,7 +256,8 @@ class Session(Transactions):
             self._title.count([(decision.child, stage, name, 0.0), ("", stage, name, 0.0)])
         verdict = decision.verdict if decision else self._let_pass()
         self._mta.tell(verdict)
-        if verdict is ACCEPT and any(child.stopped for child in self._children):
+        if verdict is ACCEPT and not self._is_passed and any(child.stopped for child in self._children):
+            self._is_passed = True
             self._events.session_passed(self._mta.command, self._children)
 
     def _take_unknown(self, frame: bytes) -> None:

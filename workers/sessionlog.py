@@ -14,6 +14,7 @@ from mmgr.protocol.constants import STAGE_NAMES
 from mmgr.protocol.framing import PAYLOAD
 from workers.child import Child
 from workers.dispatch import Decision
+from workers.gate import Stop
 from workers.transaction import Transaction
 from workers.verdict import verdict_name
 
@@ -117,10 +118,15 @@ def summary(children: Iterable[Child]) -> str:
     return ",".join(map(_summary_of_one, children)) or "-"
 
 
+def stopped_name(stop: Stop) -> str:
+    """``stopped(Remote_Network)``."""
+    return f"stopped({shown(stop.condition.encode()).replace(_BLANK, '_')})"
+
+
 def _summary_of_one(child: Child) -> str:
     name = "failed" if child.failure else verdict_name(child.verdict)
     if child.stopped is not None:
-        name = f"stopped({shown(child.stopped.condition.encode()).replace(_BLANK, '_')})"
+        name = stopped_name(child.stopped)
     if child.settings.evaluation_mode:
         name = f"({name})"
     return f"{child.name}:{name}:{child.waited_s:.4f}"

@@ -11,6 +11,7 @@ from mmgr.protocol.options import OptionNegotiation
 from mmgr.protocol.replies import Edit, Verdict
 from mmgr.tally import CHILDREN_MAX
 from workers.message import Body
+from workers.notes import Notes
 from workers.plan import Step
 from workers.route import Plan
 from workers.senses import SENSELESS, Senses
@@ -33,10 +34,11 @@ class Memory:
     """What a worker remembers of its children: options by name and offer, and who decides on headers alone (hasty).
 
     plans has the short way by the MTA's first packet; None where there is none. panel is what all workers remember of
-    those that fail in session after session. senses is what conditions ask for.
+    those that fail in session after session. senses is what conditions ask for. notes are to be counted.
     """
 
-    def __init__(self, panel: Panel | None = None, senses: Senses = SENSELESS) -> None:
+    def __init__(self, panel: Panel | None = None, senses: Senses = SENSELESS, notes: Notes | None = None) -> None:
+        self.notes = Notes() if notes is None else notes
         self.panel = panel or Panel()
         self.senses = senses
         self.plans: dict[bytes, Plan | None] = {}

@@ -51,7 +51,7 @@ class Transactions:
         self._children: list[Child] = []
         self._state = State.START
         self._standing: Decision | None = None
-        self._is_let_go = False
+        self._is_let_go = self._is_passed = False
         self._session_steps: dict[int, Step] = {}
         self._macros = MacroStore()
         self._left_out: Sequence[int] = ()

@@ -62,7 +62,9 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     made.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
-    made.add_argument("source", metavar="SOURCE", nargs="?", default=DEFAULT_SOURCE, help=f"({DEFAULT_SOURCE})")
+    made.add_argument(
+        "source", metavar="SOURCE", nargs="?", default=DEFAULT_SOURCE, help=f"what to translate ({DEFAULT_SOURCE})"
+    )
     made.add_argument("-o", "--output", metavar="FILE", help="write there instead of to standard output")
     made.add_argument("-f", "--force", action="store_true", help="overwrite FILE if it is there")
     made.add_argument("-q", "--quiet", action="store_true", help="no remarks, only what is not translated")
@@ -74,7 +76,8 @@ def _run(given: argparse.Namespace, writer: Writer) -> int:
     if given.output and not given.force and os.path.lexists(given.output):
         raise FileFault(one_line(given.output), 0, "is there already (--force overwrites it)")
     draft = translated(given.source)
-    text = rendering.text(draft, given.source).encode("utf-8", "backslashreplace")
+    name = "standard input" if given.source == STANDARD_INPUT else given.source
+    text = rendering.text(draft, name).encode("utf-8", "backslashreplace")
     if given.output:
         write_file(given.output, text, given.force)
     else:

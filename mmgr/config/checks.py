@@ -7,6 +7,7 @@ Sockets are compared as they are written: no name is resolved here, so ``localho
 
 from __future__ import annotations
 
+import ipaddress
 import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -59,6 +60,7 @@ def check(config: Config) -> list[Finding]:
         _signed_too_early,
         _pool,
         _controller,
+        _metrics,
     )
     return [finding for rule in rules for finding in rule(config)]
 
@@ -178,10 +180,42 @@ def _controller(config: Config) -> Iterator[Finding]:
             yield Finding("controller.unix_socket_mode", problem, "0600, or 0660 with a group, keeps them out", False)
 
 
+def _metrics(config: Config) -> Iterator[Finding]:
+    """The metrics: nobody is asked who they are, so the socket has to be of this machine alone."""
+    settings = config.metrics
+    endpoint = settings.connection_spec
+    if endpoint is not None:
+        key = "metrics.connection_spec"
+        taken = [one for one in _own_sockets(config) if one is not endpoint]
+        if _as_listener(endpoint) in map(_as_listener, taken):
+            yield Finding(key, f"{endpoint} is listed twice", "a socket is listened on once", True)
+        if endpoint.kind != "unix" and not _is_loopback(endpoint.host):
+            problem = f"{endpoint} may be connected from other machines, and nobody is asked who they are"
+            own = "inet6:PORT@[::1]" if endpoint.kind == "inet6" else "inet:PORT@127.0.0.1"
+            yield Finding(key, problem, f"write {own} or unix:PATH, behind a proxy if others have to read it", True)
+        if settings.unix_socket_group and not settings.unix_socket_mode & 0o020:
+            problem = f"mode {settings.unix_socket_mode:04o} does not let the group {settings.unix_socket_group} connect"
+            yield Finding("metrics.unix_socket_mode", problem, "connecting takes the right to write", False)
+    if settings.file and not settings.file.startswith("/"):
+        yield Finding("metrics.file", f"{settings.file} is no absolute path", "begin it with /", True)
+    elif settings.file and not settings.file.endswith(".prom"):
+        problem = f"{settings.file} is not read by node_exporter"
+        yield Finding("metrics.file", problem, "let its name end with .prom", False)
+
+
+def _is_loopback(host: str) -> bool:
+    """Does the text name this machine and no other? Of names only ``localhost`` does for certain."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
 def _own_sockets(config: Config) -> list[Endpoint]:
     """All that this manager listens on."""
-    control = (config.controller.connection_spec, config.controller.read_only_connection_spec)
-    return [*config.manager.connection_spec, *(endpoint for endpoint in control if endpoint is not None)]
+    controller = config.controller
+    others = (controller.connection_spec, controller.read_only_connection_spec, config.metrics.connection_spec)
+    return [*config.manager.connection_spec, *(endpoint for endpoint in others if endpoint is not None)]
 
 
 def _leads_to(endpoint: Endpoint, listener: Endpoint) -> bool:

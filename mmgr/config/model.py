@@ -121,6 +121,22 @@ class ControllerSettings:
 
 
 @dataclass(frozen=True)
+class MetricsSettings:
+    """``[metrics]``: where what is counted can be read. Neither socket nor file is off."""
+
+    connection_spec: Endpoint | None = None
+    unix_socket_mode: int = 0o666
+    unix_socket_group: str = ""
+    file: str = ""
+    file_interval_s: float = 15.0
+
+    @property
+    def is_on(self) -> bool:
+        """Are they wanted at all?"""
+        return self.connection_spec is not None or bool(self.file)
+
+
+@dataclass(frozen=True)
 class ChildSettings:
     """One ``[[child]]`` of ``[milters]``. Timeouts in seconds.
 
@@ -225,6 +241,7 @@ class Config:
     manager: ManagerSettings = ManagerSettings()
     workers: WorkerSettings = WorkerSettings()
     controller: ControllerSettings = ControllerSettings()
+    metrics: MetricsSettings = MetricsSettings()
     conditions: ConditionSettings = ConditionSettings()
     children: tuple[ChildSettings, ...] = ()
     origins: Mapping[str, Origin] = field(default_factory=dict)

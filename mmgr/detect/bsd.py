@@ -16,7 +16,7 @@ from mmgr.detect.tree import Tree, Unreadable
 
 _SETTINGS = ("/etc/rc.conf", "/etc/rc.conf.local", "/etc/rc.conf.d/{}", "/usr/local/etc/rc.conf.d/{}")
 _ON = ("yes", "true", "on", "1")
-_OWN = ("socket", "cfgfile")
+_OWN = ("socket",)
 """What a profile does not take over from the variables without one."""
 
 _PROFILE = re.compile(r"[A-Za-z0-9_]+")

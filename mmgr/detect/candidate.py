@@ -62,7 +62,7 @@ class Service:
     script the variables that it and its settings file assign; on FreeBSD and pkgsrc the variables of rc.conf and the
     script by their full names (``milteropendkim_socket``), with prefix that of the script ("milteropendkim").
     is_started says whether it starts at boot, why_not why it does not. runtime_directory is that of the unit
-    ("/run/opendkim") or "".
+    ("/run/opendkim") or "". aliases are the unit's other names, without ".service".
     """
 
     name: str
@@ -73,6 +73,7 @@ class Service:
     environment: Mapping[str, Found[str]] = field(default_factory=dict)
     prefix: str = ""
     profile: str = ""
+    aliases: tuple[str, ...] = ()
     user: str = ""
     group: str = ""
     runtime_directory: str = ""

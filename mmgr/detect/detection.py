@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from mmgr.detect import bsd, generic, registry, systemd, sysv
 from mmgr.detect.base import Detected, Detection, Found, Problem, Where
 from mmgr.detect.candidate import Candidate, Platform, Reading, Service
-from mmgr.detect.platform import identify
+from mmgr.detect.platforms import identify
 from mmgr.detect.specs import our_spec
 from mmgr.detect.tree import Tree, Unreadable
 from mmgr.detect.unitpath import UnitPath
@@ -28,6 +28,7 @@ _ASSUMED = "the package's default"
 _NO_SOCKET = "nothing says where it listens"
 _NO_SOCKET_HINT = "set its socket in its own configuration, or connection_spec of this milter in ours"
 _BUG_HINT = "please report this; until then define the milter in the configuration"
+_ACCOUNT = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
@@ -158,8 +159,7 @@ class _Offers:
                 self.problems.append(_bug(name, Where(name), error))
                 continue
             if service is not None:
-                aliases = (alias.rpartition(".")[0] for alias in path.aliases(name))
-                yield from self._offer(service, (service.name, *aliases))
+                yield from self._offer(service, (service.name, *service.aliases))
         self.problems += path.problems
         for script in sysv.names(self.tree, self.platform):
             if not path.fragment(f"{script}.service") and self._is_worth_reading(script):
@@ -258,6 +258,11 @@ def _clean(text: str) -> str:
     return _UNPRINTABLE.sub(" ", text.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
+def _account(name: str) -> str:
+    """The name of a user or group, "" for what can't be one (a variable that nobody knows)."""
+    return name if _ACCOUNT.fullmatch(name) else ""
+
+
 def _short(text: str) -> str:
     text = _clean(text).strip()
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 3] + "..."
@@ -276,9 +281,9 @@ def _printable(detected: Detected) -> Detected:
         connection_spec=Found(spec.value, _clean_where(spec.where)) if spec is not None else None,
         is_enabled=Found(detected.is_enabled.value, _clean_where(detected.is_enabled.where)),
         description=Found(_short(description.value), _clean_where(description.where)) if description else None,
-        user=_clean(detected.user),
-        group=_clean(detected.group),
-        socket_group=_clean(detected.socket_group),
+        user=_account(detected.user),
+        group=_account(detected.group),
+        socket_group=_account(detected.socket_group),
         why_not=_short(detected.why_not),
     )
 

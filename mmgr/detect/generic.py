@@ -11,6 +11,7 @@ import re
 from mmgr.detect.base import Found
 from mmgr.detect.candidate import Platform, Reading, Service
 from mmgr.detect.commandline import words
+from mmgr.detect.milters.options import command_words
 from mmgr.detect.specs import our_spec
 from mmgr.detect.tree import Tree
 from mmgr.errors import EndpointError
@@ -56,7 +57,7 @@ def says_milter(service: Service) -> bool:
 
 def examine(service: Service, tree: Tree, platform: Platform) -> Reading:
     """The socket that the command line names, else the one of a variable; a Reading without one where there is none."""
-    found = _of_words(list(service.argv)) or _of_flags(service) or _of_variables(service)
+    found = _of_words(command_words(service.argv, service.environment)) or _of_flags(service) or _of_variables(service)
     return Reading(connection_spec=found)
 
 

@@ -41,6 +41,12 @@ def our_spec(text: str) -> str:
     return _inet("inet", port, host)
 
 
+def written_path(text: str) -> str:
+    """The path of a unix socket as it is written, ``/var/run`` included; "" for any other socket."""
+    prefix, rest = _prefix(_without_quotes(text.strip()))
+    return rest if rest.startswith("/") and prefix not in _FAMILIES else ""
+
+
 def local_path(path: str) -> str:
     """A path without ``//``, ``.`` and ``/var/run``, which is a link to ``/run``; raises EndpointError if relative."""
     if not path.startswith("/"):

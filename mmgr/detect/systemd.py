@@ -14,7 +14,7 @@ from mmgr.detect.commandline import Command, TooLong, Unbalanced, UnitName, comm
 from mmgr.detect.environment import Environment
 from mmgr.detect.tree import Tree, Unreadable
 from mmgr.detect.unitfile import Assignment, assignments
-from mmgr.detect.unitpath import UnitPath
+from mmgr.detect.unitpath import SUFFIX, UnitPath
 
 _RESET_HINT = "write an empty ExecStart= before the new one"
 _NOT_WANTED = "disabled: nothing starts it at boot; systemctl enable does"
@@ -97,12 +97,20 @@ def service(tree: Tree, path: UnitPath, name: str) -> Service | None:
         why_not=why_not,
         description=_with(unit.last("Unit", "Description"), unit),
         argv=argv,
+        aliases=_aliases(path, unit),
         environment=environment.variables,
         user=unit.text("Service", "User"),
         group=unit.text("Service", "Group"),
         runtime_directory=_runtime_directory(unit),
         problems=(*unit.problems, *environment.problems, *faults),
     )
+
+
+def _aliases(path: UnitPath, unit: Unit) -> tuple[str, ...]:
+    """The names of links to the unit, and those that it would get by being enabled."""
+    given = [name for value in unit.all("Install", "Alias") for name in unit.with_specifiers(value.value).split()]
+    names = dict.fromkeys((*path.aliases(unit.name.whole), *given))
+    return tuple(name[: -len(SUFFIX)] for name in names if name.endswith(SUFFIX))
 
 
 def _with(value: Found[str] | None, unit: Unit) -> Found[str] | None:

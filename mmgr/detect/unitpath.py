@@ -29,8 +29,8 @@ SEARCH = (
 )
 """Best first. ``generator.late`` is left out: it holds what systemd makes of init scripts, which ``sysv`` reads."""
 
-_SUFFIX = ".service"
-_STARTERS = (".socket", ".path", ".timer")
+SUFFIX = ".service"
+_STARTERS = (".socket", ".path")
 _WANTING = (".wants", ".requires", ".upholds")
 
 
@@ -59,7 +59,7 @@ class UnitPath:
         """Every service that has a file or is started as an instance of a template; neither aliases nor templates."""
         listed = {name for directory in self.directories for name in self._names(directory)}
         for name in sorted(listed | self._wanted.keys()):
-            is_service = name.endswith(_SUFFIX) and not name.endswith(f"@{_SUFFIX}")
+            is_service = name.endswith(SUFFIX) and not name.endswith(f"@{SUFFIX}")
             if is_service and self.primary(name) == name and self.candidates(name):
                 yield name
 
@@ -97,17 +97,17 @@ class UnitPath:
         """The other name that a link of this name leads to; the name itself if it is no alias."""
         own = next((f"{d}/{name}" for d in self.directories if name in self._names(d)), "")
         target = os.path.basename(self.tree.link(own) or "") if own else ""
-        if not target.endswith(_SUFFIX) or self.tree.is_link_to_null(own):
+        if not target.endswith(SUFFIX) or self.tree.is_link_to_null(own):
             return name
         unit = UnitName(name)
-        if target.endswith(f"@{_SUFFIX}") and unit.instance:
-            return f"{UnitName(target).prefix}@{unit.instance}{_SUFFIX}"
+        if target.endswith(f"@{SUFFIX}") and unit.instance:
+            return f"{UnitName(target).prefix}@{unit.instance}{SUFFIX}"
         return target
 
     @cached_property
     def _aliases(self) -> Mapping[str, tuple[str, ...]]:
         found: dict[str, tuple[str, ...]] = {}
-        for name in sorted({name for d in self.directories for name in self._names(d) if name.endswith(_SUFFIX)}):
+        for name in sorted({name for d in self.directories for name in self._names(d) if name.endswith(SUFFIX)}):
             target = self.primary(name)
             if target not in ("", name):
                 found[target] = (*found.get(target, ()), name)
@@ -139,7 +139,7 @@ class UnitPath:
     def wanted_by(self, name: str) -> Found[str] | None:
         """What starts a unit at boot: its unit's name, and the link that says so. None if nothing does.
 
-        A socket, path or timer of the same name starts it too.
+        A socket or path of the same name starts it too.
         """
         for unit in (name, *self.aliases(name)):
             if unit in self._wanted:
@@ -192,4 +192,4 @@ def _prefixes(unit: str) -> list[str]:
     own = [unit, name.template] if name.template else [unit]
     parts = name.prefix.split("-")
     cut = ["-".join(parts[:count]) + "-" for count in range(len(parts) - 1, 0, -1)]
-    return own + [f"{each}{'@' if name.instance else ''}{_SUFFIX}" for each in cut if each != "-"]
+    return own + [f"{each}{'@' if name.instance else ''}{SUFFIX}" for each in cut if each != "-"]

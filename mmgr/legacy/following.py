@@ -234,7 +234,7 @@ class Translation:
             setting, key = spec().sections[target][moved_key], moved_key
         path = (target,) if target else path or (section,)
         is_default = here.statement.comment == "default"
-        if value is None or (is_default and value in settings.OLD_DEFAULTS.get(f"{section}.{key}", ())):
+        if value is None or (is_default and settings.is_old_default(f"{section}.{key}", value)):
             if path in self.draft.sections:
                 self.draft.sections[path].entries.pop(key, None)
         elif not setting.is_live:
@@ -282,6 +282,7 @@ def ends_early(statement: Statement) -> bool:
 
 
 def one_text(shape: Shape) -> str:
+    """The only argument of a call, which is text. Raises Untranslatable for others."""
     if len(shape.arguments) != 1 or not isinstance(shape.arguments[0], str) or shape.options:
         raise Untranslatable("it has not one text as its argument")
     return shape.arguments[0]

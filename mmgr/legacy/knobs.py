@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 
 from mmgr.conditions.builtin import RestrictAccounts
-from mmgr.conditions.dnsbl import parse_service
+from mmgr.conditions.dnsbl import SERVICES_MAX, parse_service
 from mmgr.conditions.patterns import PatternError, Patterns
 from mmgr.config.spec import CHILDREN, CONDITIONS, spec
 from mmgr.legacy import regexps, settings
@@ -30,6 +30,8 @@ LISTED = (CONDITIONS, "DNSBL Listed")
 
 OLD_SERVICES = ("zen.spamhaus.org=127.0.0.10/31", "bl.spamcop.net=127.0.0.2", "b.barracudacentral.org=127.0.0.2")
 """What milter manager 2 asks from the start, without dnsbl.sorbs.net, which was shut down in 2024."""
+
+_SORBS = "those that milter manager 2 asks from the start, but for dnsbl.sorbs.net, which was shut down in 2024"
 
 _BLOCK = "a Ruby block decides"
 _DNSBL = ("DNSBL Listed", "Not DNSBL Listed")
@@ -161,10 +163,9 @@ def _add_service(translation: Translation, here: Here, shape: Shape) -> None:
         parse_service(item)
     except PatternError as error:
         raise Untranslatable(str(error)) from error
+    if len({*OLD_SERVICES, *translation.draft.items(LISTED, "services"), item}) > SERVICES_MAX:
+        raise Untranslatable(f"more than {SERVICES_MAX} services are too many here")
     translation.add(here, LISTED, "services", [item], list(OLD_SERVICES), _SORBS)
-
-
-_SORBS = "with those that milter manager 2 asks from the start, but for dnsbl.sorbs.net, which was shut down in 2024"
 
 
 def _name_servers(translation: Translation, here: Here, shape: Shape) -> None:
@@ -233,10 +234,7 @@ def finish(translation: Translation) -> None:
         used = set(draft.items(path, "applicable_conditions")) if path[:1] == (CHILDREN,) else set()
         if used.intersection(_DNSBL) and not draft.has(LISTED, "services"):
             draft.section(LISTED)
-            remark = (
-                "those that milter manager 2 asks from the start, but for dnsbl.sorbs.net, which was shut down in 2024"
-            )
-            translation.put(LISTED, "services", Entry(list(OLD_SERVICES), [], [remark]))
+            translation.put(LISTED, "services", Entry(list(OLD_SERVICES), [], [_SORBS]))
 
 
 CALLS: Mapping[str, Verb] = {

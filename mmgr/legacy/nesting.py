@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mmgr.legacy.tokens import KEYWORD, LITERALS, NEWLINE, OPERATOR, RubyFault, Source, Token, read
+from mmgr.legacy.lexing import read
+from mmgr.legacy.tokens import KEYWORD, LITERALS, NEWLINE, OPERATOR, RubyFault, Source, Token
 
 _CLOSER_OF = {"(": ")", "[": "]", "{": "}"}
 _ALWAYS_OPEN = ("do", "class", "module", "begin", "case", "for", "def")

@@ -18,10 +18,6 @@ except ImportError:  # configobj 5.0.6, of EL 8 and 9, has it as a module of its
     from validate import Validator
 
 OLD_DEFAULTS: dict[str, tuple[Value, ...]] = {
-    "package.platform": (
-        "debian", "redhat", "redhat6", "redhat7", "redhat8", "redhat9", "redhat10", "freebsd", "pkgsrc", "solaris",
-        "unknown",
-    ),
     "security.privilege_mode": (False, True),
     "security.effective_user": ("milter-manager",),
     "security.effective_group": ("milter-manager",),
@@ -67,6 +63,8 @@ MAX_CHARACTERS = 8000
 """A line of our files may have 8192."""
 
 _TEXT = (str,)
+
+
 _TYPES: dict[str, tuple[type, ...]] = {
     "boolean": (bool,),
     "integer": (int,),
@@ -91,9 +89,16 @@ _DEADLINES_S = {
 _VALIDATOR = Validator(dict(CHECKS))
 
 
+def is_old_default(key: str, value: Value) -> bool:
+    """Whether milter manager 2 takes this value where nothing is set; its platform is any that it was made for."""
+    return key == "package.platform" or value in OLD_DEFAULTS.get(key, ())
+
+
 def translated(setting: Setting, value: Value) -> Text:
     """The text of a value for our setting. Raises Untranslatable where milter manager 2 or we would not take it."""
-    types = _TYPES[setting.kind]
+    types = _TYPES.get(setting.kind)
+    if types is None:
+        raise Untranslatable("milter manager 2 had no such setting")
     if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
         raise Untranslatable(f"the value is not {_NEEDED[types[-1]]}, so milter manager 2 did not take it")
     text = written(setting, value)

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mmgr.conditions.expression import ExpressionError, compile_expression
-from mmgr.legacy import comparisons
-from mmgr.legacy.comparisons import Truth, is_truth, junction, negation
+from mmgr.legacy import comparisons, truths
 from mmgr.legacy.nesting import Statement
 from mmgr.legacy.shapes import Shape, Untranslatable
 from mmgr.legacy.tokens import KEYWORD, MAX_NESTING, NEWLINE, OPERATOR, Token
+from mmgr.legacy.truths import Truth, is_truth, junction, negation
 
 STAGES: Mapping[str, tuple[str, ...]] = {
     "define_connect_stopper": ("", "client_name", "client_address"),
@@ -41,7 +41,7 @@ def expression(name: str, stoppers: Sequence[Shape]) -> str:
     truth = junction(True, parts)
     if is_truth(truth):
         raise Untranslatable("it stops always, or never")
-    text = comparisons.written(truth)
+    text = truths.written(truth)
     try:
         compile_expression(name, text)
     except ExpressionError as error:

@@ -18,9 +18,10 @@ from mmgr.assignment import Assignment, WorkerEntry
 from mmgr.config.model import Config
 from mmgr.log import RateLimit, quoted
 from mmgr.master import policy, spawn
+from mmgr.master.births import Births
 from mmgr.master.listeners import Listener
 from mmgr.master.overrides import Overrides
-from mmgr.master.slots import Reason, Slot
+from mmgr.master.slots import Reason, Slot, Start
 from mmgr.master.stacks import StackPipe
 from mmgr.master.vitals import Vitals
 from mmgr.scoreboard import Scoreboard, WorkerState
@@ -73,6 +74,7 @@ class Crew:
         self.drain_timeout_s = -1.0
         self.last_death = ""
         self.is_saturated = False
+        self.births = Births()
         self._entries = entries
         self._life_fd = life_fd
         self._past = policy.Past()
@@ -129,6 +131,8 @@ class Crew:
         self._look(now)
         self._make_slots(now)
         pool = self.pool
+        is_calm = not any(now - at < policy.BRAKE_WINDOW_S for at in self._past.deaths)
+        self.births.look(is_calm and not any(not slot.pid and slot.not_before > now for slot in self.slots))
         for action in policy.decide(self.slots, self._seen, pool, self._past, now):
             _CARRY_OUT[type(action)](self, self.slots[action.slot], action, now)
         self._tell_of_load(pool, now)
@@ -208,6 +212,7 @@ class Crew:
             return
         board.set_pid(slot.index, pid)
         slot.take(pid, blueprint.generation, now, is_reserve, random.random())
+        self.births.count(action.start if isinstance(action, policy.Spawn) else Start.GROWTH, blueprint.generation)
         self._past = replace(self._past, spawned_at=now)
 
     def _begin(self, entry: WorkerEntry, assignment: Assignment) -> None:
@@ -244,6 +249,7 @@ class Crew:
     def _dump(self, slot: Slot, action: policy.Action, now: float) -> None:
         """USR2 is faulthandler's in a worker that serves; one that never got so far would die of it."""
         slot.suspect(now)
+        self.births.expect(Start.HANG)
         if self._state(slot) is not WorkerState.STARTING:
             self.stacks.expect(slot.number)
             spawn.send_signal(slot.pid, signal.SIGUSR2)
@@ -255,6 +261,8 @@ class Crew:
 
     def _bury(self, slot: Slot, status: int, now: float) -> None:
         cause, was_told = spawn.cause_of_death(status), bool(slot.told_at)
+        if not was_told and not slot.suspected_at and not slot.is_reserve:
+            self.births.expect(Start.DEATH)
         sessions, age_s = self._life_of(slot, now)
         slot.free(now)
         self.scoreboard.set_state(slot.index, WorkerState.FREE)

@@ -15,10 +15,10 @@ Sources: Apache's prefork MPM for spare workers, Postfix's master for throttling
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Union
 
-from mmgr.master.slots import PATIENT, Reason, Slot
+from mmgr.master.slots import PATIENT, Reason, Slot, Start
 from mmgr.scoreboard import WorkerState
 
 STARTS_MAX = 32
@@ -47,10 +47,11 @@ HANG_END_S = 2.0
 
 @dataclass(frozen=True)
 class Spawn:
-    """Start a worker of the current generation in this slot."""
+    """Start a worker of the current generation in this slot. start is what it is for, as far as the pool shows."""
 
     slot: int
     is_reserve: bool = False
+    start: Start = field(default=Start.GROWTH, compare=False)
 
 
 @dataclass(frozen=True)
@@ -224,9 +225,12 @@ def _is_waiting(slot: Slot, pool: Pool, now: float) -> bool:
 def _starts(view: _View, pool: Pool, past: Past, candidate: Slot | None, now: float) -> list[Action]:
     missing = min(_missing(view, pool, candidate), _allowed(view, past, now))
     workers = view.free[: max(0, missing)]
-    actions: list[Action] = [Spawn(slot.index) for slot in workers]
+    start = Start.RELOAD if len(view.current) < pool.floor else Start.GROWTH
+    if candidate is not None and _missing(view, pool, None) <= 0:
+        start = Start.RECYCLE
+    actions: list[Action] = [Spawn(slot.index, start=start) for slot in workers]
     reserves = view.free[len(workers) :][: int(pool.has_reserve and not view.has_reserve)]
-    return actions + [Spawn(slot.index, is_reserve=True) for slot in reserves]
+    return actions + [Spawn(slot.index, is_reserve=True, start=Start.RESERVE) for slot in reserves]
 
 
 def _missing(view: _View, pool: Pool, candidate: Slot | None) -> int:

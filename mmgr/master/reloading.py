@@ -21,8 +21,8 @@ from mmgr.config.model import Config
 from mmgr.endpoint import Endpoint
 from mmgr.errors import ConfigErrors, ControlError, MmgrError
 from mmgr.log import quoted
-from mmgr.master.control import Control, Preparation
 from mmgr.master.crew import Blueprint, Crew
+from mmgr.master.followers import Follower, Prepared
 from mmgr.master.listeners import UNUSED_HINT, Listener
 from mmgr.master.overrides import Change, Overrides, changed, overridden
 from mmgr.master.results import OnResult, ReloadResult
@@ -42,6 +42,7 @@ WAITING_MAX = 100
 _ONLY_AT_START = {
     "manager": ("unix_socket_mode", "unix_socket_group", "pid_file", "daemon"),
     "security": ("effective_user", "effective_group"),
+    "metrics": ("unix_socket_mode", "unix_socket_group"),
 }
 
 
@@ -61,24 +62,28 @@ class _Running:
     since: float
     added: Sequence[Listener]
     removed: Sequence[Listener]
-    control: Preparation
+    prepared: Prepared
     callers: list[OnResult] = field(default_factory=list)
 
 
 class Reloader:
-    """Of one instance. load reads the configuration or raises ConfigErrors, listen binds or raises ListenError."""
+    """Of one instance. load reads the configuration or raises ConfigErrors, listen binds or raises ListenError.
+
+    follower is what follows the configuration beside the workers. results counts what came of reloads and changes.
+    """
 
     def __init__(
-        self, crew: Crew, load: Callable[[], Config], listen: Callable[[Endpoint, Config], Listener], control: Control
+        self, crew: Crew, load: Callable[[], Config], listen: Callable[[Endpoint, Config], Listener], follower: Follower
     ) -> None:
         self._crew = crew
-        self._control = control
+        self._follower = follower
         self._load = load
         self._listen = listen
         self._last_generation = crew.blueprint.generation
         self._running: _Running | None = None
         self._waiting: list[_Order] = []
         self.last_result: ReloadResult | None = None
+        self.results = {True: 0, False: 0}
 
     @property
     def is_running(self) -> bool:
@@ -116,7 +121,7 @@ class Reloader:
         self._tell(callers, self._refusal("the daemon is stopping"))
         if running is not None:
             self._close(running.removed)
-            self._control.abandon(running.control)
+            self._follower.abandon(running.prepared)
 
     # ---- steps
 
@@ -149,15 +154,15 @@ class Reloader:
                 on_result(ReloadResult(True, old.generation))
 
     def _begin(self, callers: list[OnResult], base: Config, overrides: Overrides, now: float) -> None:
-        old, added, control = self._crew.blueprint, list[Listener](), Preparation()
+        old, added, prepared = self._crew.blueprint, list[Listener](), None
         config = overridden(base, overrides)
         try:
             listeners = self._listeners(old, config, added)
-            control = self._control.prepare(config)
+            prepared = self._follower.prepare(config)
             logs.set_up(config.log)
         except (MmgrError, OSError) as error:
             self._close(added)
-            self._control.abandon(control)
+            self._follower.abandon(prepared)
             self._refuse(callers, error)
             return
         for key in _changed(old.config, config):
@@ -170,7 +175,7 @@ class Reloader:
         self._crew.scoreboard.tallies.names.extend(child.name for child in config.children)
         self._crew.scoreboard.breakers.extend(config.children)
         self._crew.adopt(Blueprint(self._last_generation, config, tuple(listeners), pool, base, overrides))
-        self._running = _Running(old, now, added, removed, control, callers)
+        self._running = _Running(old, now, added, removed, prepared, callers)
         for listener in added:
             log.info("listener-added spec=%s", listener.endpoint)
         words = ",".join(f"{name}:{override.value}" for name, override in sorted(overrides.items())) or "-"
@@ -205,7 +210,7 @@ class Reloader:
             if listener.is_handed_over:
                 log.warning("socket-unused spec=%s name=- hint=%s", listener.endpoint, quoted(UNUSED_HINT))
         self._close(running.removed)
-        self._control.commit(running.control)
+        self._follower.commit(running.prepared)
         self._tell(running.callers, ReloadResult(True, self._crew.blueprint.generation))
 
     def _take_back(self, running: _Running) -> None:
@@ -213,7 +218,7 @@ class Reloader:
         failed = self._crew.blueprint.generation
         self._crew.adopt(running.old)
         self._close(running.added)
-        self._control.abandon(running.control)
+        self._follower.abandon(running.prepared)
         reason = f"no worker came up within {PATIENCE_S:g} s; {self._crew.last_death or 'none died'}"
         try:
             logs.set_up(running.old.config.log)
@@ -235,6 +240,7 @@ class Reloader:
     def _tell(self, callers: Sequence[OnResult], result: ReloadResult) -> None:
         if callers:
             self.last_result = result
+            self.results[result.is_done] += 1
         for on_result in callers:
             on_result(result)
 

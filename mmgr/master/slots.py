@@ -23,6 +23,18 @@ class Reason(Enum):
     HANG = "hang"
 
 
+class Start(Enum):
+    """Why a worker was started; the words are those of the metrics."""
+
+    START = "start"
+    RELOAD = "reload"
+    GROWTH = "growth"
+    RECYCLE = "recycle"
+    DEATH = "death"
+    HANG = "hang"
+    RESERVE = "reserve"
+
+
 PATIENT = frozenset((Reason.SURPLUS, Reason.RECYCLE))
 """Reasons for which no session is ever cut off: nobody waits for that worker to be gone."""
 

@@ -17,18 +17,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(1, str(ROOT / "packaging"))
 
-from rpm_lab import Built, build, stand_ins  # noqa: E402
+from rpm_lab import Built, build, need, stand_ins  # noqa: E402
 from systemd_machine import CannotBoot, Machine, boot  # noqa: E402
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "packaging: builds, checks or installs packages")
-
-
-def need(*tools: str) -> None:
-    absent = [tool for tool in tools if shutil.which(tool) is None]
-    if absent:
-        pytest.skip(f"not here: {', '.join(absent)}")
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,8 @@ mount -t devpts devpts "$root/dev/pts" -o newinstance,ptmxmode=666
 ln -s pts/ptmx "$root/dev/ptmx"
 ln -s /proc/self/fd "$root/dev/fd"
 mount -t cgroup2 none "$root/sys/fs/cgroup"
-rm -rf "$root"/etc/systemd/system/*.wants "$root"/etc/systemd/system/milter-manager* "$root/etc/milter-manager"
+rm -rf "$root"/etc/rc?.d "$root"/etc/systemd/system/*.wants
+rm -rf "$root"/etc/systemd/system/milter-manager* "$root/etc/milter-manager"
 printf '[Unit]\nRequires=basic.target\nAfter=basic.target\n' >"$root/etc/systemd/system/lab.target"
 mkdir -p "$root/etc/systemd/system-preset"
 echo 'disable *' >"$root/etc/systemd/system-preset/00-as-on-el.preset"

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import need
 from places import commands
+from rpm_lab import need
 
 pytestmark = pytest.mark.packaging
 

@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import need
 from places import commands
-from rpm_lab import Built, build, pythons, said
+from rpm_lab import Built, build, need, pythons, said
 
 pytestmark = [pytest.mark.packaging, pytest.mark.timeout(110)]
 
@@ -43,6 +42,13 @@ def test_nothing_newer_than_el_8_has_is_required_of_the_c_library(rpms: dict[str
 def test_no_private_module_is_provided_to_others(rpms: dict[str, Built], release: str) -> None:
     provides = rpms[release].query("--provides")
     assert [line for line in provides if not line.startswith(("milter-manager", "config(", "bundled("))] == []
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_the_policy_module_is_required_only_where_there_is_such_a_policy(rpms: dict[str, Built], release: str) -> None:
+    found = [line for line in rpms[release].query("--requires") if "selinux" in line]
+    version = said("rpm", "-qp", "--qf", "%{VERSION}-%{RELEASE}", str(rpms[release].rpm))
+    assert found == [f"(milter-manager-selinux = {version} if selinux-policy-targeted)"]
 
 
 @pytest.mark.parametrize("release", RELEASES)
@@ -83,7 +89,8 @@ def test_the_drop_in_for_newer_systemd_is_in_that_of_el_9_alone(rpms: dict[str, 
 def test_rpmlint_finds_no_error(rpms: dict[str, Built], release: str) -> None:
     need("rpmlint")
     built = rpms[release]
-    done = subprocess.run(["rpmlint", str(built.spec), str(built.rpm), str(built.srpm)], capture_output=True, text=True)
+    packages = sorted(map(str, [*built.top.glob("RPMS/*/*.rpm"), built.srpm]))
+    done = subprocess.run(["rpmlint", str(built.spec), *packages], capture_output=True, text=True)
     # Debian's rpmlint asks for a signature and, as it knows no distribution, for a group and a packager
     wanted = ("no-signature", "no-group-tag", "no-packager-tag")
     lines = [line for line in done.stdout.splitlines() if " E: " in line]

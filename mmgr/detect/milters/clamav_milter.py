@@ -24,6 +24,7 @@ def examine(service: Service, tree: Tree, platform: Platform) -> Reading:
     socket = values.found("MilterSocket") or reading.settings_variable(service, "SOCKET_ADDRESS")
     if socket is None and not loaded.is_readable:
         socket = reading.assumed(_package_socket(platform))
+    socket = reading.seen_from_outside(socket, values.found("Chroot"))
     user = values.value("User", service.user)
     closed = reading.closed_socket(service, socket, values.found("MilterSocketMode"), _MODE_HINT)
     return reading.in_our_syntax(

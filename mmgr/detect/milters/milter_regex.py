@@ -20,7 +20,8 @@ def examine(service: Service, tree: Tree, platform: Platform) -> Reading:
     """Where milter-regex listens and who may connect."""
     options = Options(reading.words_of(service, "OPTIONS"), _LETTERS)
     given = options.found("p") or reading.settings_variable(service, "SOCKET", "sockfile", "connection_spec")
-    socket = _in_jail(given or reading.assumed("unix:/var/spool/milter-regex/sock", reading.PROGRAM_DEFAULT), options)
+    inner = given or reading.assumed("unix:/var/spool/milter-regex/sock", reading.PROGRAM_DEFAULT)
+    socket = reading.seen_from_outside(inner, options.found("j"))
     group = options.found("G")
     return reading.in_our_syntax(
         service,
@@ -32,18 +33,7 @@ def examine(service: Service, tree: Tree, platform: Platform) -> Reading:
     )
 
 
-def _in_jail(socket: Found[str], options: Options) -> Found[str]:
-    """The socket as it is seen from outside of the program's root."""
-    jail = options.found("j")
-    if jail is None or not reading.is_local(socket.value):
-        return socket
-    path = socket.value
-    for prefix in ("unix:", "local:"):
-        path = path[len(prefix) :] if path.startswith(prefix) else path
-    return Found(f"unix:{reading.joined(jail.value, path)}", socket.where)
-
-
-def _closed(service: Service, socket: Found[str], options: Options) -> list[Problem]:
+def _closed(service: Service, socket: Found[str] | None, options: Options) -> list[Problem]:
     mode = options.found("P") or Found("0600", service.unit)
     return reading.closed_socket(service, socket, mode, _MODE_HINT)
 

@@ -15,7 +15,7 @@ from mmgr.detect.base import Found, Problem, Where
 from mmgr.detect.candidate import Platform, Reading, Service
 from mmgr.detect.milters.key_value import Setting, Settings, Style, settings
 from mmgr.detect.milters.options import command_words, split
-from mmgr.detect.specs import our_spec
+from mmgr.detect.specs import our_spec, written_path
 from mmgr.detect.tree import Absent, Line, Tree, Unreadable
 from mmgr.errors import EndpointError
 
@@ -215,12 +215,12 @@ def masked_socket(service: Service, socket: Found[str] | None, umask: Found[str]
 
 def is_local(socket: str) -> bool:
     """Whether a socket is a path, in any notation."""
-    try:
-        return our_spec(socket).startswith("unix:")
-    except EndpointError:
-        return False
+    return written_path(socket) != ""
 
 
-def joined(directory: str, path: str) -> str:
-    """A path inside a directory that is the program's root."""
-    return posixpath.normpath(f"{directory}/{path}")
+def seen_from_outside(socket: Found[str] | None, root: Found[str] | None) -> Found[str] | None:
+    """The socket of a program that changes its root directory (chroot(2)) before it makes the socket."""
+    inner = written_path(socket.value) if socket else ""
+    if socket is None or root is None or not inner:
+        return socket
+    return Found(f"unix:{posixpath.normpath(f'{root.value}/{inner}')}", socket.where)

@@ -43,6 +43,7 @@ def examine(program: Program, service: Service, tree: Tree, platform: Platform) 
         why_not = _no_socket(service, loaded, named)
     elif socket is None:
         socket = reading.assumed(program.socket)
+    socket = reading.seen_from_outside(socket, loaded.settings.found("ChangeRootDirectory"))
     account = _account(options, service, loaded)
     masked = reading.masked_socket(service, socket, loaded.settings.found("UMask"), _UMASK_HINT)
     return reading.in_our_syntax(

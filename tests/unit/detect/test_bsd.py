@@ -103,6 +103,34 @@ def test_a_profile_may_be_disabled_alone(tmp_path: Path) -> None:
     assert [each.is_started.value for each in found] == [True, False]
 
 
+def test_what_depends_on_the_arguments_of_the_script_is_taken_from_the_variables(tmp_path: Path) -> None:
+    script = """
+        name="milteropendkim"
+        load_rc_config $name
+        : ${milteropendkim_cfgfile="/usr/local/etc/mail/opendkim.conf"}
+        if [ -n "$2" ]; then
+            profile="$2"
+            eval milteropendkim_socket="\\${milteropendkim_${profile}_socket:-}"
+            milteropendkim_cfgfile="-x ${milteropendkim_cfgfile}"
+        else
+            for profile in ${milteropendkim_profiles}; do
+                milteropendkim_cfgfile="$profile"
+            done
+        fi
+        """
+    files: dict[str, Content] = {
+        "/usr/local/etc/rc.d/milter-opendkim": script,
+        "/etc/rc.conf": "milteropendkim_profiles='a b'\nmilteropendkim_a_socket=local:/a\n",
+        "/usr/local/etc/mail/opendkim.conf": "Socket local:/of-the-file\n",
+    }
+    plant(tmp_path, files)
+    found = detect(str(tmp_path))
+    assert [(each.name, socket(each), socket_where(each)) for each in found.milters] == [
+        ("milter-opendkim-a", "unix:/a", "/etc/rc.conf:2"),
+        ("milter-opendkim-b", "unix:/of-the-file", "/usr/local/etc/mail/opendkim.conf:1"),
+    ]
+
+
 def test_names_of_profiles_that_are_no_names_are_passed_over(tmp_path: Path) -> None:
     files: dict[str, Content] = {**SCRIPT, "/etc/rc.conf": 'milteropendkim_profiles="../x a.b ok"\n'}
     assert [each.name for each in read(tmp_path, files)] == ["milter-opendkim-ok"]

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Union
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, settings
+from hypothesis import given as examples
 from hypothesis import strategies as st
 
 from mmgr.detect import registry
@@ -20,9 +21,10 @@ from mmgr.detect.detection import detect
 from mmgr.detect.tree import Tree, Unreadable
 from mmgr.endpoint import parse_endpoint
 
-from .machines import ADMIN, CLAMAV_AS_PACKAGED, VENDOR, debian12, el8, el9
+from .machines import ADMIN, CLAMAV_AS_PACKAGED, GREYLIST_UNIT, VENDOR, debian12, el8, el9
 from .trees import NULL, Content, Link, by_name, enabled, plant, socket, socket_where
 
+DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "detection.md"
 SPAM = ("Remote Network", "Unauthenticated", "No Stress")
 GREYLIST = ("Sendmail Compatible", "Stress Notify", "Trust", "Remote Network", "S25R", "Unauthenticated")
 
@@ -204,6 +206,24 @@ def test_no_name_belongs_to_two_kinds() -> None:
     assert len(names) == len(set(names))
 
 
+@pytest.mark.parametrize("kind", registry.CANDIDATES, ids=lambda kind: kind.names[0])
+def test_every_known_milter_stands_in_the_documentation_with_its_conditions(kind: Candidate) -> None:
+    rows = [row for row in DOCUMENT.read_text("utf-8").splitlines() if row.startswith("| ")]
+    conditions = ", ".join(kind.conditions) or "none"
+    described = [row for row in rows if any(f"`{name}`" in row for name in kind.names)]
+    assert [row.rstrip(" |").endswith(f"| {conditions}") for row in described] == [True] * len(described)
+    assert [name for name in kind.names if not any(f"`{name}`" in row for row in described)] == []
+
+
+def test_a_unit_under_another_name_is_known_by_its_alias(tmp_path: Path) -> None:
+    files = el8()
+    del files[f"{VENDOR}/milter-greylist.service"]
+    files[f"{VENDOR}/greylist.service"] = GREYLIST_UNIT
+    files[f"{ADMIN}/milter-greylist.service"] = Link(f"{VENDOR}/greylist.service")
+    detection = found(tmp_path, files)
+    assert (detection.milters[0].name, detection.milters[0].conditions) == ("greylist", GREYLIST)
+
+
 def test_an_instance_gets_what_its_template_gets(tmp_path: Path) -> None:
     files: dict[str, Content] = {
         **el8(),
@@ -361,6 +381,12 @@ def test_what_is_found_can_be_printed(tmp_path: Path) -> None:
     assert "\x1b" not in str(detection.milters[0].description)
 
 
+@pytest.mark.parametrize(("given", "shown"), [("_rspamd", "_rspamd"), ("sa-milt", "sa-milt"), ("$X", ""), ("a b", "")])
+def test_a_user_is_a_name_that_a_user_can_have(tmp_path: Path, given: str, shown: str) -> None:
+    unit = f"[Unit]\nDescription=milter\n[Service]\nUser={given}\nExecStart=/x -p unix:/x\n"
+    assert one(tmp_path, {f"{VENDOR}/x.service": unit}, "x").user == shown
+
+
 def test_a_socket_whose_name_is_no_utf_8_is_a_problem(tmp_path: Path) -> None:
     unit = b"[Unit]\nDescription=milter\n[Service]\nExecStart=/x -p unix:/run/\xe9\n"
     detection = found(tmp_path, {f"{VENDOR}/x-milter.service": unit, **enabled("x-milter.service")})
@@ -368,7 +394,7 @@ def test_a_socket_whose_name_is_no_utf_8_is_a_problem(tmp_path: Path) -> None:
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(
+@examples(
     path=st.sampled_from(sorted(path for path, text in el9().items() if isinstance(text, str))),
     content=st.one_of(st.binary(max_size=300), st.text(alphabet="[]Service=\n\\'\"$%{}# @-p;", max_size=120)),
 )

@@ -47,6 +47,12 @@ def test_a_milter_with_a_socket_on_its_command_line_is_found(tmp_path: Path, com
     assert (socket(milter), socket_where(milter)) == (spec, f"{VENDOR}/x-milter.service:4")
 
 
+def test_a_command_that_a_shell_runs_is_looked_into(tmp_path: Path) -> None:
+    lines = "Environment=A=/run/a.sock\nExecStart=/bin/sh -c 'umask 7; exec /x -p $$A'"
+    milter = by_name(detect(str(units(tmp_path, ("x-milter", "X", lines)))))["x-milter"]
+    assert (socket(milter), socket_where(milter)) == ("unix:/run/a.sock", f"{VENDOR}/x-milter.service:4")
+
+
 def test_a_milter_is_known_by_its_description_too(tmp_path: Path) -> None:
     assert names(units(tmp_path, ("x", "The X Milter daemon", "ExecStart=/x -p unix:/s"))) == ["x"]
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mmgr.detect.specs import our_spec
+from mmgr.detect.specs import our_spec, written_path
 from mmgr.endpoint import parse_endpoint
 from mmgr.errors import EndpointError
 
@@ -58,6 +58,14 @@ def test_a_milters_notation_becomes_ours(text: str, spec: str) -> None:
 def test_what_is_no_socket_is_refused(text: str) -> None:
     with pytest.raises(EndpointError):
         our_spec(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [("unix:local:/var/run/x", "/var/run/x"), ("/x", "/x"), ("inet:1@x", ""), ("inet:/x", ""), ("x", "")],
+)
+def test_the_path_can_be_had_as_it_is_written(text: str, path: str) -> None:
+    assert written_path(text) == path
 
 
 @given(st.one_of(st.text(max_size=60), st.text("unixlocaleinet6:@[]*/.-0123456789\"'", max_size=40)))

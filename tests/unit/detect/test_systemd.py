@@ -309,6 +309,12 @@ def test_an_alias_is_no_unit_of_its_own(tmp_path: Path) -> None:
     assert (list(path.names()), path.aliases("a.service")) == (["a.service"], ("b.service",))
 
 
+def test_the_names_that_a_unit_would_get_are_aliases_too(tmp_path: Path) -> None:
+    install = "[Install]\nAlias=b.service c.service\nAlias=d.socket\n"
+    read = found(tmp_path, {f"{VENDOR}/a.service": PLAIN + install, f"{ADMIN}/e.service": Link("a.service")})
+    assert read.aliases == ("e", "b", "c")
+
+
 def test_a_unit_is_started_where_its_alias_is_wanted(tmp_path: Path) -> None:
     files = {**UNIT, f"{ADMIN}/b.service": Link(f"{VENDOR}/a.service"), **enabled("b.service")}
     assert state(tmp_path, files)[0]

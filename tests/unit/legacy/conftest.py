@@ -51,6 +51,6 @@ def load_back(tmp_path: Path) -> Load:
 
     def loaded(draft: Draft) -> LoadResult:
         (tmp_path / "milter-manager.conf").write_text(rendering.text(draft, "local.conf"), "utf-8")
-        return load(str(tmp_path))
+        return load(str(tmp_path), {"package.detection": "no"})
 
     return loaded

@@ -9,11 +9,13 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Callable
 from unittest import mock
 
+from mmgr.conditions.base import Condition
 from mmgr.config.model import ChildSettings, Config, FallbackStatus
 from mmgr.protocol.commands import (
     Abort,
@@ -234,7 +236,7 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         line = record.getMessage()
-        if line.startswith(("transaction ", "session-refused ", "session-fault ")):
+        if line.startswith(("transaction ", "session-refused ", "session-passed ", "session-fault ")):
             self.lines.append(re.sub(r"\b\d+\.\d{4}\b", "N", line))
             if record.exc_info:
                 self.lines.append(logging.Formatter().formatException(record.exc_info))
@@ -272,8 +274,12 @@ class Stage:
         scripts: Sequence[Script] = (),
         fallbacks: Sequence[FallbackStatus] = (),
         offer: OptionNegotiation = OFFER,
+        conditions: Sequence[Sequence[Condition]] = (),
     ) -> None:
-        """Children with these options, known from an earlier session; in the next ones they follow their scripts."""
+        """Children with these options, known from an earlier session; in the next ones they follow their scripts.
+
+        conditions are those of each child, by its place.
+        """
         self.n_used = len(options)
         self._options, self._scripts = options, [*scripts, *[{}] * (len(options) - len(scripts))]
         fallbacks = [*fallbacks, *[FallbackStatus.ACCEPT] * (len(options) - len(fallbacks))]
@@ -287,6 +293,10 @@ class Stage:
         for child, each in zip(self.children, options):
             child.behave(each, {})
         self._play(Talk([Say(QUIT)], offer=offer), self._serve_long, self._memory)
+        if any(conditions):
+            self._config = _under(self._config, conditions)
+            self._memory.plans.clear()
+            self._play(Talk([Say(QUIT)], offer=offer), self._serve_long, self._memory)
 
     def short(self, talk: Talk) -> Seen:
         """Play it to ``serve``, which goes the short way as far as it can."""
@@ -346,6 +356,15 @@ class Stage:
 
     def _serve_long(self, stream: FrameStream, memory: Memory, title: Title) -> None:
         Session(stream, self._config, "1-1", memory, title).run()
+
+
+def _under(config: Config, conditions: Sequence[Sequence[Condition]]) -> Config:
+    """The same with conditions for its children."""
+    children = tuple(
+        replace(child, applicable_conditions=tuple(one.name for one in each))
+        for child, each in zip_longest(config.children, conditions, fillvalue=())
+    )
+    return replace(config, children=children, compiled={one.name: one for each in conditions for one in each})
 
 
 @contextmanager

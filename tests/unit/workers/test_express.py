@@ -12,6 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mmgr.conditions.base import Stage as When
+from mmgr.conditions.builtin import BUILT_IN
+from mmgr.conditions.expression import compile_expression
+from mmgr.conditions.restrict_accounts import RestrictAccounts
 from mmgr.config.model import FallbackStatus
 from mmgr.protocol.commands import Rcpt, Unknown, encode_command
 from mmgr.protocol.constants import Command, ProtocolFlag
@@ -186,6 +190,61 @@ def some_session(draw: st.DrawFn) -> dict[str, Any]:
     scripts = [draw(some_script(each)) for each in options]
     fallbacks = [draw(st.sampled_from(FallbackStatus)) for _ in options]
     return {"options": options, "scripts": scripts, "fallbacks": fallbacks, "talk": draw(some_talk())}
+
+
+CONDITIONS = [
+    compile_expression("is here", "client_address in 192.0.2.0/24"),
+    compile_expression("is elsewhere", "client_address == 198.51.100.1"),
+    compile_expression("is a's", "sender == a@b"),
+    compile_expression("is somebody else's", "sender == x@y"),
+    compile_expression("greets well", "helo == mx"),
+    compile_expression("is for the first", "recipient == r0@d"),
+    compile_expression("has a subject", "header(Subject) == 1 and size < 100"),
+    *(BUILT_IN[name]() for name in ("Trust", "Sendmail Compatible", "Remote Network", "Unauthenticated", "S25R")),
+    RestrictAccounts("is for these", ("r0@d", "r1@d")),
+]
+USUAL = [one for one in CONDITIONS if {*one.stages, *one.macro_stages} <= {When.CONNECT, When.MAIL}]
+
+
+@st.composite
+def some_conditional_session(draw: st.DrawFn) -> dict[str, Any]:
+    """The same, with conditions; more often those that have a place on the short way."""
+    session = draw(some_session())
+    some = st.sampled_from(draw(st.sampled_from([CONDITIONS, USUAL, USUAL, USUAL])))
+    conditions = [draw(st.lists(some, max_size=2, unique=True)) for _ in session["options"]]
+    return {**session, "conditions": conditions}
+
+
+@pytest.mark.timeout(300)
+def test_with_conditions_the_short_way_comes_to_what_the_long_way_comes_to(stage: Stage) -> None:
+    n_short = 0
+
+    @settings(
+        max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    )
+    @given(example=some_conditional_session())
+    def compare(example: dict[str, Any]) -> None:
+        nonlocal n_short
+        stage.behave(example["options"], example["scripts"], example["fallbacks"], conditions=example["conditions"])
+        assert_same(stage, example["talk"])
+        n_short += stage.begun is not None and bool(stage.begun.selection and stage.begun.selection.chosen)
+
+    compare()
+    assert n_short > EXAMPLES // 10
+
+
+@pytest.mark.parametrize("place", range(3))
+@pytest.mark.parametrize(("names", "n_connected"), [(["is here"], 3), (["is elsewhere"], 2), (["Trust", "is a's"], 3)])
+def test_conditions_that_are_decided_at_connect_and_mail_leave_a_session_on_the_short_way(
+    stage: Stage, place: int, names: list[str], n_connected: int
+) -> None:
+    conditions = [[one for one in CONDITIONS if one.name in names] if at == place else [] for at in range(3)]
+    stage.behave([EVERYTHING] * 3, conditions=conditions)
+    assert_same(stage, Talk(PLAIN))
+    seen = stage.short(Talk(PLAIN))
+    assert stage.n_long == 0
+    assert sum(map(bool, seen.heard)) == n_connected
+    assert ("stopped(is_elsewhere)" in seen.lines[-1]) == (n_connected == 2)
 
 
 @pytest.mark.timeout(300)
@@ -394,3 +453,11 @@ def test_a_body_of_nothing_goes_the_short_way(stage: Stage) -> None:
     stage.behave([EVERYTHING] * 2)
     assert_same(stage, Talk([CONNECT, HELO, *a_mail(chunks=()), *END]))
     assert stage.n_long == 0
+
+
+def test_a_greeting_behind_a_message_that_all_accepted_lets_no_further_message_pass(stage: Stage) -> None:
+    stage.behave([EVERYTHING] * 2, [{(int(C.SMFIC_BODYEOB), 0): [ACCEPT]}] * 2)
+    talk = Talk([CONNECT, HELO, *a_mail(0), HELO, *a_mail(1), *END])
+    assert_same(stage, talk)
+    heard = [[frame[4:5] for frame in connection] for [connection] in stage.short(talk).heard]
+    assert [commands.count(b"E") for commands in heard] == [2, 2]

@@ -107,6 +107,11 @@ def test_the_first_of_two_sockets_counts(tmp_path: Path) -> None:
     assert socket(examine(tmp_path, started_by("clamav-milter", COMMAND), files)) == "unix:/a"
 
 
+def test_a_socket_lies_below_a_changed_root(tmp_path: Path) -> None:
+    files = {EL8_PATH: "MilterSocket /run/a\nChroot /srv/jail\n"}
+    assert socket(examine(tmp_path, started_by("clamav-milter", COMMAND), files)) == "unix:/srv/jail/run/a"
+
+
 def test_a_mode_that_shuts_everybody_out_is_reported(tmp_path: Path) -> None:
     files = {EL8_PATH: "MilterSocket /a\nMilterSocketMode 600\n"}
     reading = examine(tmp_path, started_by("clamav-milter", COMMAND), files)

@@ -82,6 +82,16 @@ def test_files_that_include_each_other_many_times_come_to_an_end(tmp_path: Path)
     assert socket(examine(tmp_path, started_by("opendkim", "opendkim"), files)) == "unix:/a"
 
 
+def test_a_socket_lies_below_a_changed_root(tmp_path: Path) -> None:
+    files = {"/etc/opendkim.conf": "Socket local:/var/run/x.sock\nChangeRootDirectory /var/lib/jail/\n"}
+    assert socket(examine(tmp_path, started_by("opendkim", "opendkim"), files)) == "unix:/var/lib/jail/var/run/x.sock"
+
+
+def test_a_port_has_nothing_to_do_with_a_changed_root(tmp_path: Path) -> None:
+    files = {"/etc/opendkim.conf": "Socket inet:8891@localhost\nChangeRootDirectory /var/lib/jail\n"}
+    assert socket(examine(tmp_path, started_by("opendkim", "opendkim"), files)) == "inet:8891@localhost"
+
+
 def test_a_mask_that_shuts_everybody_out_is_reported(tmp_path: Path) -> None:
     reading = examine(tmp_path, started_by("opendkim", "opendkim"), {"/etc/opendkim.conf": "Socket /a\nUMask 077"})
     assert texts(reading) == ["/etc/opendkim.conf:2: UMask 077 lets nobody else connect to the socket"]

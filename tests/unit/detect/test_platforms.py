@@ -1,4 +1,4 @@
-"""``mmgr.detect.platform``: what a tree looks like."""
+"""``mmgr.detect.platforms``: what a tree looks like."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mmgr.detect.candidate import Platform
-from mmgr.detect.platform import identify
+from mmgr.detect.platforms import identify
 
 from .trees import Content, Link, plant
 
