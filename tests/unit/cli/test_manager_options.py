@@ -46,7 +46,7 @@ OVERRIDES: dict[str, dict[str, str]] = {
     "--syslog": {"log.use_syslog": "yes"},
     "--syslog-facility local0": {"log.syslog_facility": "local0"},
     "-v --log-level info": {"log.level": "info"},
-    "-c /etc/m --show-config --check-config --samples": {},
+    "-c /etc/m --show-config --check-config --samples --root /mnt": {},
     "": {},
     "-u mail -g mail -s inet:10025": {
         "manager.connection_spec": "inet:10025",
