@@ -105,7 +105,7 @@ class Breakers:
         self._map = mmap.mmap(-1, _FIRST + PLACES * _RECORD_BYTES)
         self.bits = memoryview(self._map).cast("Q")
         self._places: dict[tuple[object, ...], int] = {}
-        self._lock_fd = _lock_file()
+        self._lock_fd = lock_file()
         if self._lock_fd >= 0:
             weakref.finalize(self, os.close, self._lock_fd).atexit = False
 
@@ -201,7 +201,11 @@ class Breaker:
         self._place = place
         self._settings = settings
         self._bit = 1 << place
-        self._pid = os.getpid()
+        self._pid = 0
+
+    def _who(self) -> int:
+        """The process that probes: asked for when it does, as this may have been made before the fork."""
+        return self._pid or os.getpid()
 
     @property
     def is_calm(self) -> bool:
@@ -223,18 +227,18 @@ class Breaker:
         if not state.may_probe(now):
             return not state.is_open
         until = now + self._settings.connection_timeout_s + LEASE_S
-        old, new = self._shared.change(self._place, lambda state: state.after_claim(self._pid, now, until))
+        old, new = self._shared.change(self._place, lambda state: state.after_claim(self._who(), now, until))
         self.is_probing = new is not old
         return self.is_probing or not old.is_open
 
     def keep(self) -> None:
         """The child is waited for: the claim to probe stands as long as that lasts."""
-        if self.is_probing and self._shared.state(self._place).probe_pid == self._pid:
+        if self.is_probing and self._shared.state(self._place).probe_pid == self._who():
             self._shared.keep_claim(self._place, self._shared.clock() + LEASE_S)
 
     def failed(self, needs_message: bool) -> State | None:
         """The child failed in this session; once a session at most. The new state if that has opened it."""
-        prober = self._pid if self.is_probing else 0
+        prober = self._who() if self.is_probing else 0
         self.is_probing = False
         now, settings = self._shared.clock(), self._settings
         old, new = self._shared.change(
@@ -260,7 +264,7 @@ class Breaker:
         """The session is over; if it probed and has found out nothing, the next one may."""
         if self.is_probing:
             self.is_probing = False
-            pid = self._pid
+            pid = self._who()
             self._shared.change(self._place, lambda state: state.without_claim() if state.probe_pid == pid else state)
 
 
@@ -290,7 +294,7 @@ def _key(child: ChildSettings) -> tuple[object, ...]:
     return (child.name, child.connection_spec)
 
 
-def _lock_file() -> int:
+def lock_file() -> int:
     """A file without a name, to be locked; -1 if there can be none."""
     try:
         if hasattr(os, "memfd_create"):

@@ -75,15 +75,17 @@ def decode(line: bytes) -> dict[str, Any]:
 
 
 class Line:
-    """A connection to a daemon's control socket. A context manager; connects at once.
+    """A connection to a daemon's control socket. A context manager; connects at once, unless it is given a connection.
 
     Raises ControlUnanswered if nobody answers, ControlError if we may not connect or the answer is none.
     """
 
-    def __init__(self, endpoint: Endpoint, timeout_s: float = ASK_TIMEOUT_S) -> None:
+    def __init__(
+        self, endpoint: Endpoint, timeout_s: float = ASK_TIMEOUT_S, connected: socket.socket | None = None
+    ) -> None:
         self._endpoint = endpoint
         self._received = bytearray()
-        self._socket = self._connect(timeout_s)
+        self._socket = connected or self._connect(timeout_s)
 
     def ask(self, request: str, timeout_s: float = ASK_TIMEOUT_S, **arguments: str) -> dict[str, Any]:
         """One request and its answer, as it came. Blocks for timeout_s at most."""

@@ -1,4 +1,4 @@
-"""Plain counters of what seldom happens, by child and event: connections, failures, fallbacks, edits. They only grow.
+"""Plain counters of what seldom happens, by child and event: connections, failures, edits and so on. They only grow.
 
 As in ``mmgr.tally``, which counts answers: memory that the master and its workers share, each counter written by the
 worker of one slot alone, nothing locked, nothing ever cleared. The counters of one child and event stand side by side,
@@ -18,13 +18,15 @@ from mmgr.tally import STAGES
 Event = tuple[str, ...]
 """What is counted, its kind first: ``("connect", "timeout")``. All there are stand in ``EVENTS``."""
 
-CONNECT, FAILURE, FALLBACK, EDIT = "connect", "failure", "fallback", "edit"
+CONNECT, FAILURE, FALLBACK, RECIPIENT, EDIT = "connect", "failure", "fallback", "recipient", "edit"
 CONNECTED: Event = (CONNECT, "connected")
 
 FAILURE_KINDS = ("unavailable", "timeout", "protocol")
 """Not there or gone, no answer within a deadline, and an answer that the protocol does not allow."""
 
+FAILURE_STAGES = ("negotiate", *STAGES)
 STATUSES = ("accept", "reject", "temporary-failure", "discard")
+REFUSALS = ("reject", "temporary-failure", "other")
 EDIT_KINDS = (
     "add-header",
     "insert-header",
@@ -39,8 +41,9 @@ EDIT_KINDS = (
 EVENTS: tuple[Event, ...] = (
     CONNECTED,
     *((CONNECT, kind) for kind in FAILURE_KINDS),
-    *((FAILURE, stage, kind) for stage, kind in product(STAGES, FAILURE_KINDS)),
+    *((FAILURE, stage, kind) for stage, kind in product(FAILURE_STAGES, FAILURE_KINDS)),
     *((FALLBACK, status) for status in STATUSES),
+    *((RECIPIENT, verdict) for verdict in REFUSALS),
     *((EDIT, kind) for kind in EDIT_KINDS),
 )
 _INDEX = {event: index for index, event in enumerate(EVENTS)}
@@ -51,7 +54,12 @@ _MAP_NORESERVE = 0x4000
 
 def failure(stage: str, kind: str) -> Event:
     """The event of a failure at a stage; stages that are not told apart share one."""
-    return (FAILURE, stage if stage in STAGES else STAGES[-1], kind)
+    return (FAILURE, stage if stage in FAILURE_STAGES else STAGES[-1], kind)
+
+
+def refused_recipient(verdict: str) -> Event:
+    """The event of a recipient that a child refused, by the word that logs use."""
+    return (RECIPIENT, verdict if verdict in REFUSALS else REFUSALS[-1])
 
 
 class Counts:

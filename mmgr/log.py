@@ -1,11 +1,14 @@
-"""Logging: one event, one line of ``event-name key=value ...``, to syslog and to standard error or a file.
+"""Logging: one event, one line of ``event-name key=value ...``, to the system's log and to standard error or a file.
 
-Every event at info and above stands in docs/log-catalogue.md. Nothing is logged at import or in a signal handler. A log
-that can't be written never stops mail: what goes wrong with syslog is told once on the other sink.
+The system's log is the journal of systemd (``mmgr.journal``) where it listens, and syslog otherwise. A file may have
+each line as JSON (``mmgr.logline``). Every event at info and above stands in docs/log-catalogue.md. Nothing is logged
+at import or in a signal handler. A log that can't be written never stops mail: what goes wrong with syslog is told once
+on the other sink.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import logging.handlers
 import os
@@ -14,12 +17,18 @@ import sys
 import time
 from collections.abc import Hashable
 
+from mmgr import journal
 from mmgr.config.model import LogSettings
+from mmgr.journal import NOTICE, JournalSink
+from mmgr.logline import as_json
 
 IDENT = "milter-manager"
 """The name at the head of every syslog line."""
 
 SYSLOG_SOCKET = "/dev/log"
+JOURNAL_DIRECTORY = "/run/systemd/journal/"
+"""A syslog socket that is a link into this is the journal's, too."""
+
 SYSLOG_PATIENCE_S = 0.5
 """How long a line may wait for a syslog daemon that does not read; then it is lost."""
 
@@ -34,6 +43,9 @@ LOOK_AGAIN_S = 1.0
 
 CAUSES_MAX = 1000
 """Causes may hold a peer's bytes, so their number is bounded."""
+
+STATISTICS = "statistics"
+"""The logger of the lines of milter manager 2 (``workers.sessionstatistics``): at any level, or not at all."""
 
 _LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}
 
@@ -61,6 +73,10 @@ class SyslogHandler(logging.handlers.SysLogHandler):
         except (OSError, AttributeError):
             return False  # as before the first line, or after the daemon was started anew
         return True
+
+    def mapPriority(self, levelName: str) -> str:
+        """Also of the level that logging does not know."""
+        return "notice" if levelName == "NOTICE" else super().mapPriority(levelName)
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Drop the line: the other sink has it. A daemon that hangs is not tried again for a while."""
@@ -93,7 +109,7 @@ class _Stamped(logging.StreamHandler):  # type: ignore[type-arg]
         return True
 
 
-class LogFile(_Stamped, logging.handlers.WatchedFileHandler):
+class _Rotated(logging.handlers.WatchedFileHandler):
     """A log file that is made anew when logrotate has moved it away, and used on where it can't be made anew."""
 
     def reopenIfNeeded(self) -> None:
@@ -114,6 +130,13 @@ class LogFile(_Stamped, logging.handlers.WatchedFileHandler):
         ours = os.fstat(stream.fileno())
         self.dev, self.ino = ours.st_dev, ours.st_ino
 
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Drop the line: a full disk must not stop mail."""
+
+
+class LogFile(_Stamped, _Rotated):
+    """A log file of lines as people read them."""
+
     _look_at = 0.0
 
     def write_info(self, text: str) -> bool:
@@ -124,12 +147,19 @@ class LogFile(_Stamped, logging.handlers.WatchedFileHandler):
             self.reopenIfNeeded()
         return super().write_info(text)
 
-    def handleError(self, record: logging.LogRecord) -> None:
-        """Drop the line: a full disk must not stop mail."""
-
 
 def _stamp(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+
+
+class _JsonFormatter(logging.Formatter):
+    """One object in one line, with the time and the level as in ``_StderrFormatter``; a traceback is a member."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one line."""
+        stamp = f"{_stamp(record.created)}.{int(record.msecs):03d}Z"
+        traceback = self.formatException(record.exc_info) if record.exc_info else ""
+        return as_json(stamp, record.levelname.lower(), record.process or 0, record.getMessage(), traceback)
 
 
 class _StderrFormatter(logging.Formatter):
@@ -151,10 +181,7 @@ def set_up(settings: LogSettings) -> None:
 
     Raises OSError if the log file can't be opened; then nothing has changed.
     """
-    handlers: list[logging.Handler] = [_file_or_stderr(settings.path)]
-    handlers[0].setFormatter(_StderrFormatter("%(message)s"))
-    if settings.use_syslog:
-        handlers.append(_syslog(settings.syslog_facility))
+    handlers = _sinks(settings)
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)
@@ -162,8 +189,10 @@ def set_up(settings: LogSettings) -> None:
     for handler in handlers:
         root.addHandler(handler)
     root.setLevel(_LEVELS[settings.level])
+    logging.addLevelName(NOTICE, "NOTICE")
+    logging.getLogger(STATISTICS).setLevel(NOTICE if settings.statistics else logging.CRITICAL + 1)
     _leave_out_what_no_line_shows()
-    if settings.use_syslog and not os.path.exists(SYSLOG_SOCKET):
+    if any(isinstance(handler, SyslogHandler) for handler in handlers) and not os.path.exists(SYSLOG_SOCKET):
         log.warning("syslog-unavailable socket=%s error=%s", SYSLOG_SOCKET, quoted("no syslog daemon listens yet"))
 
 
@@ -181,29 +210,59 @@ def quick_info(text: str, *values: object) -> None:
         return
     handlers = root.handlers
     for handler in handlers:
-        if not isinstance(handler, (_Stamped, SyslogHandler)):
+        if not isinstance(handler, _QUICK):
             long_way = log.info
             long_way(text, *values)
             return
     line = text % values
     for handler in handlers:
-        assert isinstance(handler, (_Stamped, SyslogHandler))
+        assert isinstance(handler, _QUICK)
         if not handler.write_info(line):
             handler.handle(log.makeRecord(log.name, logging.INFO, "", 0, text, values, None))
 
 
-def _file_or_stderr(path: str) -> logging.Handler:
-    if path in ("", "-"):
-        return _Stamped(sys.stderr)
-    return LogFile(path, encoding="utf-8", errors="backslashreplace")
+_QUICK = (_Stamped, SyslogHandler, JournalSink)
+"""Sinks that can do without a record."""
 
 
-def _syslog(facility: str) -> logging.Handler:
-    """Also where no daemon listens yet: each line tries anew."""
+def _sinks(settings: LogSettings) -> list[logging.Handler]:
+    """Where lines go. What systemd reads into the journal from standard error is not sent there a second time."""
+    ours = _file_or_stderr(settings)
+    if not settings.use_syslog:
+        return [ours]
+    system = _system_log(settings)
+    if settings.path in ("", "-") and _ends_in_journal(system) and journal.has_standard_error(os.environ):
+        return [system]
+    return [ours, system]
+
+
+def _file_or_stderr(settings: LogSettings) -> logging.Handler:
+    is_json, is_stderr = settings.form == "json", settings.path in ("", "-")
+    sink: logging.Handler
+    if is_stderr:
+        sink = logging.StreamHandler(sys.stderr) if is_json else _Stamped(sys.stderr)
+    else:
+        kind = _Rotated if is_json else LogFile
+        sink = kind(settings.path, encoding="utf-8", errors="backslashreplace")
+    sink.setFormatter(_JsonFormatter() if is_json else _StderrFormatter("%(message)s"))
+    return sink
+
+
+def _system_log(settings: LogSettings) -> logging.Handler:
+    """The journal if it listens, else syslog; also where no daemon listens yet: each line tries anew."""
+    facility = settings.syslog_facility
+    if settings.journal != "no":
+        number = SyslogHandler.facility_names[facility]
+        with contextlib.suppress(OSError):
+            return JournalSink(journal.SOCKET, IDENT, number, SYSLOG_PATIENCE_S, SYSLOG_PAUSE_S)
     handler = SyslogHandler(address=SYSLOG_SOCKET, facility=facility)
     handler.setFormatter(logging.Formatter(f"{IDENT}[%(process)d]: %(message)s"))
     handler.append_nul = False
     return handler
+
+
+def _ends_in_journal(system: logging.Handler) -> bool:
+    return isinstance(system, JournalSink) or os.path.realpath(SYSLOG_SOCKET).startswith(JOURNAL_DIRECTORY)
 
 
 def shown(data: bytes, limit: int = 100) -> str:

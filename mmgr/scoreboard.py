@@ -5,11 +5,11 @@ states stand side by side, so that counting them is one C call. What was counted
 ``counts``. The ``breakers``, which have many writers and a lock, are memory of their own.
 
 Layout, version 3: a header of 64 bytes (``char magic[4], uint32 version, uint32 slots, uint32 slots_used,
-uint32 spare_wanted, uint32 is_overloaded, uint32 is_stressed``), one state byte per slot, one stage byte per slot, then from a multiple of
-64 on one record of 64 bytes per slot: ``uint64 sessions, uint64 sessions_before, double beat, double due, double
-accepted, double negotiated, double started, int32 pid, uint32 generation``. Times are monotonic seconds. The worker
-writes state, stage, sessions, beat, due, accepted and negotiated; the master all the rest, and the state of a slot that
-it takes or frees.
+uint32 spare_wanted, uint32 is_overloaded, uint32 is_stressed``), one state byte per slot, one stage byte per slot, then
+from a multiple of 64 on one record of 64 bytes per slot: ``uint64 sessions, uint64 sessions_before, double beat, double
+due, double accepted, double negotiated, double started, int32 pid, uint32 generation``. Times are monotonic seconds.
+The worker writes state, stage, sessions, beat, due, accepted and negotiated; the master all the rest, and the state of
+a slot that it takes or frees.
 """
 
 from __future__ import annotations

@@ -80,6 +80,10 @@ class ChildNames:
         """The place of a child; that of ``OTHERS`` for one that got none."""
         return self._indexes.get(name, self.limit - 1)
 
+    def has(self, name: str) -> bool:
+        """Has a child a place of its own?"""
+        return name in self._indexes
+
     def name(self, index: int) -> str:
         """The child of a place."""
         return list(self._indexes)[index] if index < len(self._indexes) else OTHERS

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import wheels as pinned
 
-_SPDX = {"BSD-3-Clause", "GPL-3.0-or-later", "MIT", "Apache-2.0"}
+_SPDX = {"BSD-3-Clause", "MIT", "Apache-2.0", "ISC"}
 _SPACE = uuid.UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")  # the URL name space of RFC 4122
 _HOME = "https://cyclonedx.org/"
 
@@ -49,8 +49,7 @@ def _component(name: str, wheels: list[pinned.Wheel], directory: Path) -> dict[s
     """One package. It may come in several wheels, one for each Python; each is a component within it."""
     own = [wheel for wheel in wheels if wheel.name == name]
     version = own[0].version
-    purl = f"pkg:pypi/{name}@{version}"
-    licence = pinned.licence(directory / own[0].file_name)
+    purl = f"pkg:pypi/{name.lower().replace('_', '-')}@{version}"
     return {
         "type": "library",
         "bom-ref": purl,
@@ -58,7 +57,7 @@ def _component(name: str, wheels: list[pinned.Wheel], directory: Path) -> dict[s
         "version": version,
         "purl": purl,
         "scope": "required",
-        "licenses": [{"license": {"id": licence} if licence in _SPDX else {"name": licence}}],
+        "licenses": [_licence(pinned.licence(directory / own[0].file_name))],
         "components": [
             {
                 "type": "file",
@@ -69,6 +68,13 @@ def _component(name: str, wheels: list[pinned.Wheel], directory: Path) -> dict[s
             for wheel in own
         ],
     }
+
+
+def _licence(text: str) -> dict[str, object]:
+    """One entry of ``licenses``: an identifier, an expression of several, or a name that is neither."""
+    if " AND " in text or " OR " in text:
+        return {"expression": text}
+    return {"license": {"id": text} if text in _SPDX else {"name": text}}
 
 
 def _timestamp() -> str:

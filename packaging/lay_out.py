@@ -13,7 +13,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import bill_of_materials
@@ -23,6 +23,7 @@ from places import ROOT, Places, commands, filled, version
 PACKAGES = ("mmgr", "workers")
 PYTHONS = ("/usr/bin/python3.12", "/usr/bin/python3.11", "/usr/bin/python3.9", "/usr/bin/python3")
 RECORD = "installed.sha256"
+CONFIGURED = ("conditions",)
 
 PACKAGING = ROOT / "packaging"
 
@@ -132,7 +133,7 @@ def _compile(made: LayOut, places: Places, python: str) -> None:
     made.written += [path for path in found if path not in known]
 
 
-def _lay_out_launchers(made: LayOut, places: Places, entries: dict[str, str], pythons: list[str]) -> None:
+def _lay_out_launchers(made: LayOut, places: Places, entries: dict[str, str], pythons: Sequence[str]) -> None:
     text = (PACKAGING / "launchers/launch.py").read_text("utf-8")
     table = "".join(f'    "{name}": "{entry}",\n' for name, entry in entries.items())
     made.write(f"{places.app}/launch.py", text.replace("= {}\n", f"= {{\n{table}}}\n", 1).encode())
@@ -162,8 +163,11 @@ def _lay_out_system(made: LayOut, places: Places, entries: dict[str, str], newer
     made.configuration(places.environment_file, sysconfig.read_bytes())
     made.directory(f"{places.configuration}/conf.d")
     for file in _files(ROOT / "etc"):
-        if file != sysconfig:
-            made.configuration(f"{places.configuration}/{file.relative_to(ROOT / 'etc')}", file.read_bytes())
+        name = file.relative_to(ROOT / "etc")
+        if len(name.parts) == 1 or name.parts[0] in CONFIGURED:
+            made.configuration(f"{places.configuration}/{name}", file.read_bytes())
+        elif file != sysconfig:  # for other programs, such as dashboards
+            made.write(f"{places.prefix}/share/milter-manager/{name}", file.read_bytes())
 
 
 def _lay_out_documents(made: LayOut, places: Places, entries: dict[str, str]) -> None:

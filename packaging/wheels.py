@@ -104,8 +104,13 @@ def unpack(path: Path, target: Path) -> None:
                 continue
             file = target.joinpath(*name.parts)
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(wheel.read(member))
+            file.write_bytes(_module(wheel.read(member)) if file.suffix == ".py" else wheel.read(member))
             file.chmod(0o755 if file.suffix == ".so" else 0o644)
+
+
+def _module(text: bytes) -> bytes:
+    """A module is no program: an interpreter named in its first line would only be found wanting."""
+    return b"#" + text[text.find(b"\n") :] if text.startswith(b"#!") and b"\n" in text else text
 
 
 def licence(path: Path) -> str:

@@ -197,7 +197,7 @@ class Child(Conditional):
         return False
 
     def answer(self) -> tuple[str, str, str, float]:
-        """For the counters, once a message: its name, the stage of its last answer, that answer, and how long it was waited for."""
+        """For the counters, once a message: name, stage of its last answer, that answer, how long it was waited for."""
         if self.failure is not None and not self.settings.evaluation_mode:
             self._around.memory.notes.add(self.name, (counts.FALLBACK, self.settings.fallback_status.value))
         said = "failed" if self.failure else "stopped" if self.stopped else verdict_name(self.verdict)

@@ -17,7 +17,7 @@ from mmgr.scoreboard import WorkerState
 from mmgr.tally import stage_index, verdict_index
 from workers.mta import IDLE_TIMEOUT_S, WRITE_TIMEOUT_S
 from workers.notes import Notes
-from workers.title import Title
+from workers.title import Title, head_of
 
 IDLE_BEAT_S = 5.0
 """An idle worker says so this often, or three times within the master's patience if that is shorter."""
@@ -48,6 +48,12 @@ class Pulse(Title):
         self.notes = Notes()
         self._child_s = _patience_with_children(assignment.config)
         self.idle_beat_s = min(IDLE_BEAT_S, assignment.config.workers.hang_timeout_s / 3.0)
+
+    def take_place(self, assignment: Assignment) -> None:
+        """This is the pulse of that worker now; it was made for another place in the same generation."""
+        self._head = head_of(assignment.number)
+        self._slot = assignment.slot
+        self._tell_master = assignment.tell_master
 
     def become(self, state: WorkerState) -> None:
         """Idle or draining, without a session."""

@@ -150,6 +150,7 @@ class Session(Transactions):
         if frame not in self._memory.plans and not any(child.failure for child in self._children):
             options = [child.options for child in self._children]
             self._memory.keep_plan(frame, make_plan(self._config, message, self._mta.answer, options))
+            self._memory.school.teach(frame, self._mta.answer, options)
 
     def _take_over(self, begun: Express) -> None:
         """Go on where the short way ended, in the middle of a command if need be: ``rest`` is looked at anew."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Callable
 
 from mmgr.config.model import FallbackStatus
 from mmgr.log import RateLimit, quick_info, quoted, shown
@@ -15,6 +16,7 @@ from mmgr.protocol.framing import PAYLOAD
 from workers.child import Child
 from workers.dispatch import Decision
 from workers.gate import Stop
+from workers.sessionstatistics import Edited, begin
 from workers.transaction import Transaction
 from workers.verdict import verdict_name
 
@@ -31,12 +33,27 @@ class SessionLog:
     def __init__(self, session_id: str) -> None:
         self._id = session_id
         self.client = ""
+        self._began = time.monotonic()
+        self._is_told_of = False
+        self._statistics = begin()
 
-    def transaction(self, transaction: Transaction, outcome: str, command: int, queue_id: bytes, children: str) -> None:
-        """The one line of a transaction; child is the one that decided, if one did. children is a ``summary``."""
+    def transaction(
+        self,
+        transaction: Transaction,
+        outcome: str,
+        command: int,
+        queue_id: bytes,
+        children: str,
+        edited: Sequence[Edited] = (),
+    ) -> None:
+        """The one line of a transaction; child is the one that decided, if one did. children is a ``summary``.
+
+        edited is what each child made of a message whose edits the MTA was told.
+        """
+        self._is_told_of = True
         quick_info(
             "transaction session=%s queue_id=%s client=%s sender=%s recipients=%s refused=%s stage=%s verdict=%s "
-            "child=%s elapsed_s=%.4f size_bytes=%d edits=%d children=%s",
+            "child=%s elapsed_s=%.4f size_bytes=%d edits=%d children=%s edited_by=%s",
             self._id,
             shown(queue_id) if queue_id else "-",
             self.client or "-",
@@ -50,10 +67,15 @@ class SessionLog:
             transaction.message.body.size_bytes,
             transaction.edits,
             children,
+            ",".join([f"{name}:{len(edits) + has_body}" for name, edits, has_body in edited]) if edited else "-",
         )
+        if self._statistics is not None:
+            told = transaction.message.edits if transaction.edits else ()
+            self._statistics.transaction(STAGE_NAMES.get(command, "unknown"), outcome, children, edited, told)
 
     def session_refused(self, command: int, decision: Decision, children: Iterable[Child]) -> None:
         """A child refused the client at connect or helo: there will be no transaction to tell of."""
+        text = self._before_mail(command, verdict_name(decision.verdict), children)
         log.info(
             "session-refused session=%s client=%s stage=%s verdict=%s child=%s children=%s",
             self._id,
@@ -61,18 +83,43 @@ class SessionLog:
             STAGE_NAMES[command],
             verdict_name(decision.verdict),
             decision.child or "-",
-            summary(children),
+            text,
         )
 
     def session_passed(self, command: int, children: Iterable[Child]) -> None:
         """Conditions keep every child out of the session, so the MTA will not tell of its messages."""
+        text = self._before_mail(command, "accept", children)
         log.info(
             "session-passed session=%s client=%s stage=%s children=%s",
             self._id,
             self.client or "-",
             STAGE_NAMES[command],
-            summary(children),
+            text,
         )
+
+    def _before_mail(self, command: int, verdict: str, children: Iterable[Child]) -> str:
+        """The ``summary``, of which the statistics are told too."""
+        self._is_told_of = True
+        text = summary(children)
+        if self._statistics is not None:
+            self._statistics.refused(STAGE_NAMES[command], verdict, text)
+        return text
+
+    def ended(self, command: int, children: Callable[[], str]) -> None:
+        """The session is over. That is told at debug, and only if nothing else was told of it.
+
+        command is the last one before its first message, 0 if it came to none: a mere negotiation is no session.
+        children gives a ``summary``, where it is wanted.
+        """
+        if not command and not self._is_told_of:
+            return
+        stage = STAGE_NAMES.get(command, "unknown")
+        if not self._is_told_of and log.isEnabledFor(logging.DEBUG):
+            elapsed_s = time.monotonic() - self._began
+            line = "session-ended session=%s client=%s stage=%s elapsed_s=%.4f children=%s"
+            log.debug(line, self._id, self.client or "-", stage, elapsed_s, children() or "-")
+        if self._statistics is not None:
+            self._statistics.ended(stage, children())
 
     def mta_misbehaved(self, deed: str, error: Exception) -> None:
         """The MTA, or whatever it is that connected to us, did what no MTA does."""

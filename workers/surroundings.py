@@ -14,6 +14,7 @@ from workers.message import Body
 from workers.notes import Notes
 from workers.plan import Step
 from workers.route import Plan
+from workers.school import School
 from workers.senses import SENSELESS, Senses
 from workers.witness import Witness
 
@@ -35,9 +36,17 @@ class Memory:
 
     plans has the short way by the MTA's first packet; None where there is none. panel is what all workers remember of
     those that fail in session after session. senses is what conditions ask for. notes are to be counted.
+    school has what other workers know.
     """
 
-    def __init__(self, panel: Panel | None = None, senses: Senses = SENSELESS, notes: Notes | None = None) -> None:
+    def __init__(
+        self,
+        panel: Panel | None = None,
+        senses: Senses = SENSELESS,
+        notes: Notes | None = None,
+        school: School | None = None,
+    ) -> None:
+        self.school = school or School()
         self.notes = Notes() if notes is None else notes
         self.panel = panel or Panel()
         self.senses = senses
@@ -47,7 +56,25 @@ class Memory:
 
     def plan_for(self, packet: bytes) -> Plan | None:
         """The short way for an MTA that begins like this, unless a child failed and has not worked since."""
-        return self.plans.get(packet) if self.panel.is_calm() else None
+        if not self.panel.is_calm():
+            return None
+        return self.plans[packet] if packet in self.plans else self._learn(packet)
+
+    def study(self) -> None:
+        """Know what other workers have found out by now, and nothing else."""
+        self.plans.clear()
+        self.options.clear()
+        for packet in self.school.packets():
+            self._learn(packet)
+
+    def _learn(self, packet: bytes) -> Plan | None:
+        """The short way that another worker found, unless we know better."""
+        lesson = self.school.learn(packet)
+        if lesson is None or any(self.options.get(key, options) != options for key, options in lesson.options.items()):
+            return None
+        self.options.update(lesson.options)
+        self.keep_plan(packet, lesson.plan)
+        return lesson.plan
 
     def keep_plan(self, packet: bytes, plan: Plan | None) -> None:
         """The short way for an MTA that begins like this, from now on."""

@@ -10,11 +10,16 @@ from collections.abc import Iterable
 from typing import Callable
 
 
+def head_of(number: int) -> str:
+    """What the titles of a worker begin with."""
+    return f"milter-manager: worker {number}"
+
+
 class Title:
     """The title of one worker. number is the worker's; write is ``setproctitle`` or what a test puts in its place."""
 
     def __init__(self, number: int, write: Callable[[str], None]) -> None:
-        self._head = f"milter-manager: worker {number}"
+        self._head = head_of(number)
         self._write = write
         self._stage = ""
         self._client = ""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 from mmgr.config.model import Config
+from mmgr.counts import refused_recipient
 from mmgr.protocol.constants import STAGE_NAMES, Command
 from mmgr.protocol.framing import PAYLOAD
 from mmgr.protocol.options import OptionNegotiation
@@ -89,6 +90,8 @@ class Transactions:
                 self._witness.take_recipient()
         if decision is not None and not isinstance(decision.verdict, Discard):
             transaction.decided_by = decision.child
+            if decision.child:
+                self._memory.notes.add(decision.child, refused_recipient(verdict_name(decision.verdict)))
             self._mta.tell(decision.verdict)  # one recipient is refused, the message goes on
         else:
             self._answer_envelope(transaction, decision)

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import encodings.idna  # noqa: F401  getaddrinfo wants it later, when our own files may be out of reach for us
 import errno
+import importlib
 import logging
 import os
 import shutil
@@ -28,7 +29,7 @@ from mmgr.config.loader import load
 from mmgr.config.model import ChildSettings, Config, ManagerSettings
 from mmgr.endpoint import Endpoint
 from mmgr.errors import ConfigErrors, MmgrError, PrivilegeError
-from mmgr.master import privileges
+from mmgr.master import exporting, privileges
 from mmgr.master.activation import HandedSockets, take_sockets
 from mmgr.master.background import Background
 from mmgr.master.companions import Companion
@@ -137,6 +138,9 @@ class _Start:
             control = Control()
             held.callback(control.close)
             control.open(config, identity)
+            exporter = exporting.Exporter(_find_metrics)
+            held.callback(exporter.close)
+            exporter.open(config, identity)
             companions = self._companions(config, identity, held)
             if identity is not None:
                 privileges.become(identity)
@@ -144,7 +148,16 @@ class _Start:
             self._sockets.report(listeners, _rights(config.manager, None))
             announce, listen_later = self._announce, self._listen_later
             duties = Duties(
-                self._load_anew, listen_later, worker.run, reserve.run, announce, companions, notifier, control
+                self._load_anew,
+                listen_later,
+                worker.run,
+                reserve.run,
+                announce,
+                companions,
+                notifier,
+                control,
+                exporter,
+                worker.prepare,
             )
             self._config = self._with_samples(config)
             return Supervisor(self._config, listeners, duties).run()
@@ -179,8 +192,8 @@ class _Start:
             os.chown(self._sample_directory, identity.uid, identity.gid)
         return [Companion(name, self._sample_life(name)) for name in SAMPLES]
 
-    def _sample_life(self, name: str) -> Callable[[int], None]:
-        return lambda life_fd: SAMPLES[name](self._sample_endpoint(name), life_fd)
+    def _sample_life(self, name: str) -> Callable[[int, socket.socket | None], None]:
+        return lambda life_fd, _line: SAMPLES[name](self._sample_endpoint(name), life_fd)
 
     def _sample_endpoint(self, name: str) -> Endpoint:
         return Endpoint("unix", path=os.path.join(self._sample_directory, f"{name}.sock"))
@@ -218,6 +231,16 @@ class _Start:
             self._background.serving()
 
 
+def _find_metrics() -> exporting.Life:
+    """The life of the process that shows metrics: loaded only where they are wanted, as it takes memory."""
+    try:
+        life: exporting.Life = importlib.import_module("mmgr.status.exporter").run
+    except ImportError as error:
+        hint = "install prometheus_client and restart"
+        raise MmgrError(f"[metrics] is switched on and its code can't be loaded: {error} ({hint})") from error
+    return life
+
+
 def _missing(config: Config) -> Iterator[str]:
     """What the configuration names and this machine does not have."""
     try:
@@ -225,13 +248,17 @@ def _missing(config: Config) -> Iterator[str]:
             privileges.group_id(config.manager.unix_socket_group)
     except PrivilegeError as error:
         yield f"manager.unix_socket_group: {error}"
-    for key in ("unix_socket_group", "read_only_unix_socket_group"):
-        group = getattr(config.controller, key)
+    for section, key in (
+        ("controller", "unix_socket_group"),
+        ("controller", "read_only_unix_socket_group"),
+        ("metrics", "unix_socket_group"),
+    ):
+        group = getattr(getattr(config, section), key)
         try:
             if group:
                 privileges.group_id(group)
         except PrivilegeError as error:
-            yield f"controller.{key}: {error}"
+            yield f"{section}.{key}: {error}"
     try:
         privileges.look_up(config.security.effective_user, config.security.effective_group)
     except PrivilegeError as error:

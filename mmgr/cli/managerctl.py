@@ -66,11 +66,27 @@ class Command:
         name = self._given.command
         if name == "top":
             return Top(self._look, self._writer, self._given).run()
+        if name == "metrics" and not self._given.is_json:
+            return self._show_metrics()
         if name in options.QUESTIONS:
             (result,) = self._look(name)
             self._write(result, _TEXTS.get(name, output.status))
             return 0
         return self._order(name)
+
+    def _show_metrics(self) -> int:
+        """What the page of the metrics shows."""
+        try:
+            from mmgr.status.metrics import render  # no other command has to wait for prometheus_client
+        except ImportError as error:
+            raise ControlError(f"the Python package prometheus_client can't be loaded: {error}") from error
+        (result,) = self._look("metrics")
+        try:
+            text = render(lambda: result)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise ControlError("the answer is one of another version of milter-manager; try --json") from error
+        self._writer.write(text)
+        return 0
 
     def _order(self, name: str) -> int:
         arguments = {"milter": self._given.milter} if name in options.ORDERS_ABOUT_A_MILTER else {}

@@ -21,6 +21,7 @@ QUESTIONS = {
     "status": "what the daemon does as a whole",
     "workers": "each worker process",
     "milters": "each milter, and what it answered so far",
+    "metrics": "all that is counted and measured, in the text format of Prometheus",
     "top": "sessions per second, workers, and each milter's answers and times, again and again",
 }
 """What anybody may ask who may connect to one of the two sockets."""

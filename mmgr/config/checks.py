@@ -194,7 +194,9 @@ def _metrics(config: Config) -> Iterator[Finding]:
             own = "inet6:PORT@[::1]" if endpoint.kind == "inet6" else "inet:PORT@127.0.0.1"
             yield Finding(key, problem, f"write {own} or unix:PATH, behind a proxy if others have to read it", True)
         if settings.unix_socket_group and not settings.unix_socket_mode & 0o020:
-            problem = f"mode {settings.unix_socket_mode:04o} does not let the group {settings.unix_socket_group} connect"
+            problem = (
+                f"mode {settings.unix_socket_mode:04o} does not let the group {settings.unix_socket_group} connect"
+            )
             yield Finding("metrics.unix_socket_mode", problem, "connecting takes the right to write", False)
     if settings.file and not settings.file.startswith("/"):
         yield Finding("metrics.file", f"{settings.file} is no absolute path", "begin it with /", True)

@@ -59,12 +59,18 @@ class SecuritySettings:
 
 @dataclass(frozen=True)
 class LogSettings:
-    """``[log]``. level is one of error, warning, info, debug; path empty or "-" is standard error."""
+    """``[log]``. level is one of error, warning, info, debug; path empty or "-" is standard error.
+
+    form is text or json, journal auto or no.
+    """
 
     level: str = "info"
     path: str = ""
+    form: str = "text"
     use_syslog: bool = True
     syslog_facility: str = "mail"
+    journal: str = "auto"
+    statistics: bool = False
 
 
 @dataclass(frozen=True)

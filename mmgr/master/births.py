@@ -1,7 +1,7 @@
 """How many workers were started, and what for. The numbers only grow; they are for people.
 
-What the pool wants does not say whom a new worker stands in for: a death or a hang comes first, and the start that makes
-up for it later. Called by ``mmgr.master.crew``.
+What the pool wants does not say whom a new worker stands in for: a death or a hang comes first, and the start that
+makes up for it later. Called by ``mmgr.master.crew``.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""Processes beside the workers that are kept alive like them: the sample milters of a newcomer's first run."""
+"""Processes beside the workers that are kept alive like them: sample milters of a first run, the metrics' own."""
 
 from __future__ import annotations
 
 import logging
 import signal
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -21,61 +22,97 @@ END_S = 2.0
 
 @dataclass(frozen=True)
 class Companion:
-    """life(life_fd) serves until TERM or the end of life_fd."""
+    """life(life_fd, line) serves until TERM or the end of life_fd.
+
+    line is its end of a connection to the master, whose own end take_line is given; None without take_line. keeps are
+    descriptors of the master's loop that it goes on to use; it closes all others.
+    """
 
     name: str
-    life: Callable[[int], None]
+    life: Callable[[int, socket.socket | None], None]
+    take_line: Callable[[socket.socket], None] | None = None
+    keeps: frozenset[int] = frozenset()
+
+
+@dataclass
+class _Post:
+    """The place of one; None ends with the process that is there."""
+
+    companion: Companion | None
+    slot: Slot
 
 
 class Companions:
-    """All of them. begin is called in the child first, and gives the descriptor that tells of the master's end."""
+    """All of them. begin is called in the child first, with the descriptors to keep, and gives the one that tells of
+    the master's end."""
 
-    def __init__(self, companions: Sequence[Companion], begin: Callable[[], int]) -> None:
-        self._companions = companions
+    def __init__(self, companions: Sequence[Companion], begin: Callable[[frozenset[int]], int]) -> None:
         self._begin = begin
-        self._slots = [Slot(index) for index in range(len(companions))]
+        self._posts = {one.name: _Post(one, Slot(index)) for index, one in enumerate(companions)}
 
     @property
     def is_any_alive(self) -> bool:
         """Does one of them still run?"""
-        return any(slot.pid for slot in self._slots)
+        return any(post.slot.pid for post in self._posts.values())
+
+    def put(self, name: str, companion: Companion | None, now: float) -> None:
+        """From now on have this one of that name, or none; another one that runs is told to end."""
+        post = self._posts.setdefault(name, _Post(None, Slot(len(self._posts))))
+        post.companion = companion
+        if post.slot.pid and not post.slot.told_at:
+            _end(post.slot, now)
 
     def bury(self, pid: int, status: int, is_stopping: bool, now: float) -> bool:
         """One of our processes ended; was it one of these?"""
-        for slot in self._slots:
-            if slot.pid == pid:
-                slot.free(now)
-                if not is_stopping:
-                    name = self._companions[slot.index].name
+        for name, post in self._posts.items():
+            if post.slot.pid == pid:
+                was_told = bool(post.slot.told_at)
+                post.slot.free(now)
+                if not is_stopping and not was_told:
                     log.warning("companion-died name=%s cause=%s", name, quoted(spawn.cause_of_death(status)))
                 return True
         return False
 
     def act(self, is_stopping: bool, now: float) -> None:
         """Start those that are missing; end all when it is time."""
-        for slot in self._slots:
+        for post in self._posts.values():
+            slot = post.slot
             if is_stopping and slot.pid and not slot.told_at:
-                slot.tell(now)
-                spawn.send_signal(slot.pid, signal.SIGTERM)
-            elif is_stopping and slot.pid and now - slot.told_at > END_S and not slot.is_killed:
+                _end(slot, now)
+            elif slot.pid and slot.told_at and now - slot.told_at > END_S and not slot.is_killed:
                 slot.kill()
                 spawn.send_signal(slot.pid, signal.SIGKILL)
-            elif not is_stopping and not slot.pid and slot.not_before <= now:
-                self._start(slot, now)
+            elif not is_stopping and post.companion and not slot.pid and slot.not_before <= now:
+                self._start(post.companion, slot, now)
 
-    def _start(self, slot: Slot, now: float) -> None:
-        companion = self._companions[slot.index]
+    def _start(self, companion: Companion, slot: Slot, now: float) -> None:
+        ours, theirs = socket.socketpair() if companion.take_line is not None else (None, None)
         try:
-            slot.take(spawn.fork(lambda: self._live(companion)), 0, now)
+            slot.take(spawn.fork(lambda: self._live(companion, ours, theirs)), 0, now)
         except OSError as error:
             slot.fail(0, now)
             log.warning("companion-died name=%s cause=%s", companion.name, quoted(f"fork: {error.strerror}"))
+            if ours is not None:
+                ours.close()
+        else:
+            if companion.take_line is not None and ours is not None:
+                companion.take_line(ours)
+        finally:
+            if theirs is not None:
+                theirs.close()
 
-    def _live(self, companion: Companion) -> None:
+    def _live(self, companion: Companion, ours: socket.socket | None, theirs: socket.socket | None) -> None:
         """In the child. INT is the terminal's, and for the master."""
-        life_fd = self._begin()
+        life_fd = self._begin(companion.keeps)
+        if ours is not None:
+            ours.close()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         setproctitle(f"milter-manager: {companion.name}")
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        companion.life(life_fd)
+        companion.life(life_fd, theirs)
+
+
+def _end(slot: Slot, now: float) -> None:
+    slot.tell(now)
+    spawn.send_signal(slot.pid, signal.SIGTERM)

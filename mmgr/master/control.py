@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import socket
 import struct
@@ -97,6 +98,17 @@ class Control:
         for door in self._doors:
             self._watch(door)
         self._tell_of_missing()
+
+    def admit(self, connection: socket.socket) -> None:
+        """Answer the questions of one of our own processes, which may take its time between them."""
+        assert self._loop is not None
+        assert self._desk is not None
+        desk, asker = self._desk, Asker(True)
+        connection.setblocking(False)
+        peer = Peer(
+            connection, self._loop, self._clock, lambda peer, line: desk.take(line, asker, peer.answer), math.inf
+        )
+        self._peers.append(peer)
 
     # ---- reloads
 

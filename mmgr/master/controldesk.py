@@ -37,6 +37,9 @@ class Instance(Protocol):
     def milters(self) -> list[dict[str, Any]]:
         """What is known of each child."""
 
+    def metrics(self) -> dict[str, Any]:
+        """What is counted and measured."""
+
     def request_reload(self, on_result: OnResult) -> None:
         """Read the configuration anew."""
 
@@ -116,6 +119,9 @@ class Desk:
     def _milters(self) -> dict[str, Any]:
         return {"milters": self._instance.milters()}
 
+    def _metrics(self) -> dict[str, Any]:
+        return self._instance.metrics()
+
     # ---- orders
 
     def _reload(self, _name: str, _child: str, on_answer: OnAnswer) -> None:
@@ -158,6 +164,7 @@ _QUESTIONS: dict[str, Callable[[Desk], dict[str, Any]]] = {
     "status": Desk._status,
     "workers": Desk._workers,
     "milters": Desk._milters,
+    "metrics": Desk._metrics,
 }
 """What changes nothing, and is answered on both sockets."""
 

@@ -35,10 +35,18 @@ class Loop(Protocol):
 
 
 class Peer:
-    """take(peer, line) is called with each request and sees to it that ``answer`` is called once, now or later."""
+    """take(peer, line) is called with each request and sees to it that ``answer`` is called once, now or later.
+
+    request_s is how long a request may take from the one before.
+    """
 
     def __init__(
-        self, connection: socket.socket, loop: Loop, clock: Callable[[], float], take: Callable[[Peer, bytes], None]
+        self,
+        connection: socket.socket,
+        loop: Loop,
+        clock: Callable[[], float],
+        take: Callable[[Peer, bytes], None],
+        request_s: float = REQUEST_S,
     ) -> None:
         self._socket = connection
         self._loop = loop
@@ -49,7 +57,8 @@ class Peer:
         self._is_asking = False
         self._ends = False
         self.is_open = True
-        self.expires = clock() + REQUEST_S
+        self._request_s = request_s
+        self.expires = clock() + request_s
         self._wait_for(select.POLLIN)
 
     @property
@@ -136,7 +145,7 @@ class Peer:
         elif self._ends:
             self.close()
         else:
-            self.expires = self._clock() + REQUEST_S
+            self.expires = self._clock() + self._request_s
             self._wait_for(select.POLLOUT if b"\n" in self._received else select.POLLIN)
 
     def _wait_for(self, events: int) -> None:

@@ -7,6 +7,7 @@ another one, and one that turns out to be no good is taken back by handing over 
 from __future__ import annotations
 
 import errno
+import functools
 import logging
 import os
 import random
@@ -14,8 +15,9 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from mmgr.assignment import Assignment, WorkerEntry
+from mmgr.assignment import Assignment, Preparation, WorkerEntry
 from mmgr.config.model import Config
+from mmgr.lessons import Lessons
 from mmgr.log import RateLimit, quoted
 from mmgr.master import policy, spawn
 from mmgr.master.births import Births
@@ -51,12 +53,26 @@ class Blueprint:
 
 @dataclass(frozen=True)
 class Entries:
-    """Where the lives of processes begin, in the child. begin comes first and lets go of what is the master's."""
+    """Where the lives of processes begin, in the child. begin comes first and lets go of what is the master's.
+
+    prepare is called in the master, before workers are forked.
+    """
 
     worker: WorkerEntry
     reserve: WorkerEntry
+    prepare: Preparation
     begin: Callable[[], None]
     tell_master: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class _Due:
+    """A process that is to be forked in this round."""
+
+    slot: Slot
+    assignment: Assignment
+    is_reserve: bool
+    start: Start
 
 
 class Crew:
@@ -68,6 +84,7 @@ class Crew:
         self.scoreboard.tallies.names.extend(child.name for child in blueprint.config.children)
         self.scoreboard.breakers.extend(blueprint.config.children)
         self.slots: list[Slot] = []
+        self._lessons = Lessons()
         self.stacks = StackPipe()
         self.vitals = Vitals()
         self.is_stopping = False
@@ -81,6 +98,7 @@ class Crew:
         self._looked_at = 0.0
         self._seen: dict[int, policy.Seen] = {}
         self._warnings = RateLimit()
+        self._due: list[_Due] = []
 
     @property
     def pool(self) -> policy.Pool:
@@ -135,6 +153,7 @@ class Crew:
         self.births.look(is_calm and not any(not slot.pid and slot.not_before > now for slot in self.slots))
         for action in policy.decide(self.slots, self._seen, pool, self._past, now):
             _CARRY_OUT[type(action)](self, self.slots[action.slot], action, now)
+        self._fork(now)
         self._tell_of_load(pool, now)
 
     def next_due(self, now: float, limit_s: float) -> float:
@@ -200,27 +219,38 @@ class Crew:
             self._life_fd,
             self._entries.tell_master,
             self.stacks.write_fd,
+            self._lessons,
         )
-        board.begin(slot.index, blueprint.generation, now)
-        entry = self._entries.reserve if is_reserve else self._entries.worker
-        try:
-            pid = spawn.fork(lambda: self._begin(entry, assignment))
-        except OSError as error:
-            board.set_state(slot.index, WorkerState.FREE)
-            slot.fail(blueprint.generation, now)
-            self._warn_of_fork(error)
-            return
-        board.set_pid(slot.index, pid)
-        slot.take(pid, blueprint.generation, now, is_reserve, random.random())
-        self.births.count(action.start if isinstance(action, policy.Spawn) else Start.GROWTH, blueprint.generation)
-        self._past = replace(self._past, spawned_at=now)
+        start = action.start if isinstance(action, policy.Spawn) else Start.GROWTH
+        self._due.append(_Due(slot, assignment, is_reserve, start))
 
-    def _begin(self, entry: WorkerEntry, assignment: Assignment) -> None:
-        """In the child."""
-        self._entries.begin()
+    def _fork(self, now: float) -> None:
+        """Fork all processes of this round together, which saves memory (``spawn.fork_each``)."""
+        due, self._due = self._due, []
+        if not due:
+            return
+        board = self.scoreboard
+        self._entries.prepare(due[0].assignment)
+        for each in due:
+            board.begin(each.slot.index, each.assignment.generation, now)
+        pids, error = spawn.fork_each([functools.partial(self._begin, each) for each in due])
+        for each, pid in zip(due, pids):
+            board.set_pid(each.slot.index, pid)
+            each.slot.take(pid, each.assignment.generation, now, each.is_reserve, random.random())
+            self.births.count(each.start, each.assignment.generation)
+            self._past = replace(self._past, spawned_at=now)
+        for each in due[len(pids) :]:
+            board.set_state(each.slot.index, WorkerState.FREE)
+            each.slot.fail(each.assignment.generation, now)
+        if error is not None:
+            self._warn_of_fork(error)
+
+    def _begin(self, due: _Due) -> None:
+        """In the child. Python itself has given it other random numbers than its siblings have."""
+        entries = self._entries
+        entries.begin()
         os.close(self.stacks.read_fd)
-        random.seed()
-        entry(assignment)
+        (entries.reserve if due.is_reserve else entries.worker)(due.assignment)
 
     def _warn_of_fork(self, error: OSError) -> None:
         repeated = self._warnings.allows("fork")

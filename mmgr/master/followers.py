@@ -40,7 +40,8 @@ class Followers:
         made: list[tuple[Follower, Prepared]] = []
         try:
             for follower in self._followers:
-                made.append((follower, follower.prepare(config)))
+                prepared = follower.prepare(config)
+                made.append((follower, prepared))
         except MmgrError:
             self.abandon(made)
             raise

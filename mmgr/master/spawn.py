@@ -6,7 +6,7 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 log = logging.getLogger(__name__)
 
@@ -43,13 +43,45 @@ def fork(life: Callable[[], None]) -> int:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def fork_each(lives: Sequence[Callable[[], None]]) -> tuple[list[int], OSError | None]:
+    """Fork a child for each life, one right behind the other; their pids, and what kept the rest from being forked.
+
+    What the parent writes to between two forks, each child has a copy of its own of for ever: hence so little is done
+    here. For the same reason the children keep the parent's way of taking signals (``mmgr.wakeup``); these are blocked,
+    and a life that listens for them needs a ``WakeUp`` of its own before it unblocks them.
+    """
+    gc.freeze()
+    pids: list[int] = []
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+    try:
+        for life in lives:
+            pid = os.fork()
+            if pid == 0:
+                _end_after(life)
+            pids.append(pid)
+    except OSError as error:
+        return pids, error
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return pids, None
+
+
 def _live(life: Callable[[], None]) -> None:
     """The child's whole life; never returns."""
-    code = EXIT_FAULT
-    try:
+
+    def begin() -> None:
         signal.set_wakeup_fd(-1)
         for number in HANDLED:
             signal.signal(number, signal.SIG_DFL)
+        life()
+
+    _end_after(begin)
+
+
+def _end_after(life: Callable[[], None]) -> None:
+    """End the process when life() does, however that ends; never returns."""
+    code = EXIT_FAULT
+    try:
         life()
         code = 0
     except BaseException:

@@ -31,8 +31,8 @@ def snapshot(crew: Crew, reloader: Reloader, backlog: int, now: float) -> dict[s
         "is_reloading": reloader.is_running,
         "last_reload": vars(reloader.last_result) if reloader.last_result else None,
         "overrides": {name: override.value for name, override in blueprint.overrides.items()},
-        "milters": [{"milter": child.name, "state": _state(child)} for child in blueprint.config.children],
-        "breakers": {name: told for name, told in _breakers(crew).items() if told["state"] == "open"},
+        "milters": [{"milter": child.name, "state": state_of(child)} for child in blueprint.config.children],
+        "breakers": {name: told for name, told in breakers(crew).items() if told["state"] == "open"},
         "listeners": [str(listener.endpoint) for listener in blueprint.listeners],
         "backlog": backlog,
         "pool": {
@@ -91,20 +91,20 @@ def milters(crew: Crew) -> list[dict[str, Any]]:
             "buckets": total.buckets,
         }
     configured = {child.name: child for child in blueprint.config.children}
-    breakers = _breakers(crew)
+    found = breakers(crew)
     names = [*configured, *(name for name in {**blueprint.overrides, **stages} if name not in configured)]
     return [
         {
             **_milter(name, configured.get(name)),
             "override": blueprint.overrides[name].value if name in blueprint.overrides else "",
-            "breaker": breakers.get(name),
+            "breaker": found.get(name),
             "stages": stages.get(name, {}),
         }
         for name in names
     ]
 
 
-def _breakers(crew: Crew) -> dict[str, dict[str, Any]]:
+def breakers(crew: Crew) -> dict[str, dict[str, Any]]:
     """Of each configured child: off, closed or open, its failures in a row, and of an open one since when it is."""
     shared = crew.scoreboard.breakers
     now, found = shared.clock(), {}
@@ -126,14 +126,15 @@ def _milter(name: str, child: ChildSettings | None) -> dict[str, Any]:
         return {"milter": name, "state": "" if name in (MANAGER, OVERLOAD, OTHERS) else "absent"}
     return {
         "milter": name,
-        "state": _state(child),
+        "state": state_of(child),
         "description": child.description,
         "connection_spec": [str(endpoint) for endpoint in child.connection_spec],
         "fallback_status": child.fallback_status.value,
     }
 
 
-def _state(child: ChildSettings) -> str:
+def state_of(child: ChildSettings) -> str:
+    """``disabled``, ``evaluated`` or ``enabled``."""
     if not child.enabled:
         return "disabled"
     return "evaluated" if child.evaluation_mode else "enabled"

@@ -19,14 +19,16 @@ from typing import Any
 from setproctitle import setproctitle
 
 from mmgr import log as logs
-from mmgr.assignment import WorkerEntry
+from mmgr.assignment import Assignment, Preparation, WorkerEntry
 from mmgr.config.model import Config, Overload
 from mmgr.endpoint import Endpoint
 from mmgr.log import quoted
-from mmgr.master import spawn, status
+from mmgr.master import readings, spawn, status
 from mmgr.master.companions import Companion, Companions
 from mmgr.master.control import Control
 from mmgr.master.crew import Blueprint, Crew, Entries
+from mmgr.master.exporting import Exporter
+from mmgr.master.followers import Followers
 from mmgr.master.listeners import Listener, effective_backlog
 from mmgr.master.notify import Notifier
 from mmgr.master.overrides import Change
@@ -59,6 +61,10 @@ _AFTER_OVERLOAD = {
 }
 
 
+def _prepare_nothing(assignment: Assignment) -> None:
+    """Workers make themselves all that they need."""
+
+
 @dataclass(frozen=True)
 class Duties:
     """What the command hands to the supervisor.
@@ -66,7 +72,7 @@ class Duties:
     load reads the configuration anew or raises ConfigErrors; listen binds a further socket or raises ListenError.
     worker and reserve are lives in the forked child. on_serving is called once, when the first worker serves, with the
     pool and how many connections may wait. notifier leads to the service manager, control has the
-    control sockets.
+    control sockets, exporter the metrics. prepare is called before workers are forked.
     """
 
     load: Callable[[], Config]
@@ -77,6 +83,8 @@ class Duties:
     companions: Sequence[Companion] = ()
     notifier: Notifier = field(default_factory=Notifier)
     control: Control = field(default_factory=Control)
+    exporter: Exporter = field(default_factory=Exporter)
+    prepare: Preparation = _prepare_nothing
 
 
 class Supervisor:
@@ -88,9 +96,10 @@ class Supervisor:
         self._poll = select.poll()
         self._registered: dict[int, OnReady] = {}
         self._life_read, self._life_write = os.pipe2(os.O_CLOEXEC)
-        entries = Entries(duties.worker, duties.reserve, self._let_go, self._wakeup.nudge)
+        entries = Entries(duties.worker, duties.reserve, duties.prepare, self._let_go, self._wakeup.nudge)
         self._crew = Crew(Blueprint(1, config, tuple(listeners), pool_of(config, 1), config), entries, self._life_read)
-        self._reloader = Reloader(self._crew, duties.load, duties.listen, duties.control)
+        followers = Followers((duties.control, duties.exporter))
+        self._reloader = Reloader(self._crew, duties.load, duties.listen, followers)
         self._reporter = Reporter(duties.notifier, self._crew, self._reloader)
         self._companions = Companions(duties.companions, self._begin_companion)
         self._more = 0
@@ -98,6 +107,7 @@ class Supervisor:
         self._title = ""
         self._warnings = logs.RateLimit()
         self._backlog = effective_backlog()
+        self._began_at = time.time()
 
     def run(self) -> int:
         """Serve until TERM, INT or QUIT and until every process is gone."""
@@ -106,6 +116,7 @@ class Supervisor:
         self._poll.register(self._wakeup, select.POLLIN)
         self._check_backlog()
         self._duties.control.attach(self)
+        self._duties.exporter.attach(self, self._companions, self._duties.control.admit)
         numbers: list[int] = []
         while True:
             for number in numbers:
@@ -122,6 +133,7 @@ class Supervisor:
                 break
             numbers = self._wait(self._crew.next_due(time.monotonic(), min(TICK_S, self._reporter.tick_s)), now)
         self._duties.control.close()
+        self._duties.exporter.close()
         log.info("stopped pid=%d", os.getpid())
         return 0
 
@@ -189,6 +201,10 @@ class Supervisor:
         """What is known of each child, see ``mmgr.master.status``."""
         return status.milters(self._crew)
 
+    def metrics(self) -> dict[str, Any]:
+        """What is counted and measured, see ``mmgr.master.readings``."""
+        return readings.readings(self._crew, self._reloader, self._began_at, time.monotonic())
+
     def adjust(self, by: int) -> int:
         """TTIN and TTOU: so many workers more or fewer until the next reload; how many more it is now in all."""
         blueprint = self._crew.blueprint
@@ -214,6 +230,7 @@ class Supervisor:
             self._reporter.stopping(time.monotonic())
             self._reloader.abandon()
             self._duties.control.stop()
+            self._duties.exporter.stop()
             for listener in crew.blueprint.listeners:
                 listener.stop()
                 listener.close(crew.blueprint.config.manager.remove_unix_socket_on_close)
@@ -256,15 +273,15 @@ class Supervisor:
             if not self._crew.bury(pid, ended, now):
                 self._companions.bury(pid, ended, self._crew.is_stopping, now)
 
-    def _let_go(self) -> None:
+    def _let_go(self, keeps: frozenset[int] = frozenset()) -> None:
         """In a child: what belongs to the master, above all its end of the life pipe, or its end would not be seen."""
         os.close(self._life_write)
-        for descriptor in self._registered:
+        for descriptor in self._registered.keys() - keeps:
             os.close(descriptor)
 
-    def _begin_companion(self) -> int:
+    def _begin_companion(self, keeps: frozenset[int]) -> int:
         """In the child: a companion has no business with the listeners."""
-        self._let_go()
+        self._let_go(keeps)
         for listener in self._crew.blueprint.listeners:
             listener.socket.close()
         return self._life_read

@@ -27,7 +27,7 @@ def main() -> None:
         for module in pkgutil.walk_packages(package.__path__, f"{name}."):
             if not module.name.endswith("__main__"):
                 importlib.import_module(module.name)
-    for name in ("configobj", "psutil", "setproctitle"):
+    for name in sorted(file.parent.name for file in (app / "vendor").glob("*/__init__.py")):
         found = importlib.import_module(name).__file__
         if found is None or not Path(found).is_relative_to(app):
             sys.exit(f"{name} comes from {found}")

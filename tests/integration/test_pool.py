@@ -242,13 +242,14 @@ def test_the_stack_of_a_worker_that_runs_in_circles_is_logged_before_it_is_ended
     rig = make.rig(n_workers=1, sections={"workers": {"hang_timeout": "1"}})
     command = rig.manager.command()
     text = """
-import sys, time
+import os, sys, time
 import mmgr.cli.manager, workers.main, workers.pulse
+master = os.getpid()
 class Stuck(workers.pulse.Pulse):
     def idle(self, sessions):
         super().idle(sessions)
         self._board.beat(self._slot, time.monotonic())
-        while True:
+        while os.getpid() != master:
             time.monotonic()
 workers.main.Pulse = Stuck
 sys.argv[0] = "milter-manager"

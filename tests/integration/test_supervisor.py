@@ -38,6 +38,7 @@ def idle(assignment: Assignment) -> None:
     """A worker's life until TERM or the end of the master; its configuration may say that it dies."""
     if assignment.config.log.path == DIES:
         os._exit(9)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     assignment.scoreboard.set_state(assignment.slot, WorkerState.IDLE)

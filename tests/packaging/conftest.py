@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(1, str(ROOT / "packaging"))
 
-from rpm_lab import Built, build, need, stand_ins  # noqa: E402
+from rpm_lab import Built, build, collect, need, stand_ins  # noqa: E402
 from systemd_machine import CannotBoot, Machine, boot  # noqa: E402
 
 
@@ -35,14 +35,20 @@ def wheels() -> Path:
 
 
 @pytest.fixture(scope="session")
-def rpms(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Built]:
-    """The package of each release, and one that is newer than that of EL 9."""
+def sources(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What ``rpmbuild`` needs."""
     need("rpmbuild", "rpm", "rpm2cpio", "cpio")
+    return collect(tmp_path_factory.mktemp("sources"), wheels)
+
+
+@pytest.fixture(scope="session")
+def rpms(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Built]:
+    """The package of each release, and one that is newer than that of EL 9."""
     top = tmp_path_factory.mktemp("rpmbuild")
     return {
-        "el8": build(top / "el8", wheels, el=8, is_quick=False),
-        "el9": build(top / "el9", wheels, el=9),
-        "el9-newer": build(top / "el9-newer", wheels, el=9, dist=".el9_1"),
+        "el8": build(top / "el8", sources, el=8, versions=3),
+        "el9": build(top / "el9", sources, el=9, is_checked=True),
+        "el9-newer": build(top / "el9-newer", sources, el=9, dist=".el9_1"),
     }
 
 
@@ -54,7 +60,7 @@ def repository(rpms: dict[str, Built], tmp_path_factory: pytest.TempPathFactory)
     made = stand_ins(tmp_path_factory.mktemp("stand-ins"), rpms["el9"])
     for name, built in (("first", rpms["el9"]), ("newer", rpms["el9-newer"])):
         (directory / name).mkdir()
-        for package in (built.rpm, *made):
+        for package in (*built.top.glob("RPMS/*/*.rpm"), *made):
             shutil.copy(package, directory / name)
         subprocess.run(["createrepo_c", "-q", str(directory / name)], check=True)
     return directory

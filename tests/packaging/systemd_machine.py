@@ -12,17 +12,20 @@ import subprocess
 import time
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[2]
 CGROUPS = Path("/sys/fs/cgroup")
 BOOT_S = 30
 
 _BOOT = r"""
 set -eu
-directory=$1 repository=$2
+directory=$1 repository=$2 source=$3
 mount -t tmpfs memory "$directory"
 mkdir "$directory/upper" "$directory/work" "$directory/root"
 mount -t overlay root -o "lowerdir=/,upperdir=$directory/upper,workdir=$directory/work" "$directory/root"
 root=$directory/root
 cp -a "$repository" "$root/srv/repository"
+mkdir "$root/srv/source"
+mount --bind -o ro "$source" "$root/srv/source"
 mount -t proc proc "$root/proc"
 mount -t sysfs -o ro sysfs "$root/sys"
 mount -t tmpfs -o mode=755 tmpfs "$root/run"
@@ -129,7 +132,10 @@ class Machine:
 
 
 def boot(directory: Path, repository: Path) -> Machine:
-    """Boot a machine with a copy of repository in /srv/repository. Raises CannotBoot."""
+    """Boot a machine with a copy of repository in /srv/repository, and this tree to read in /srv/source.
+
+    Raises CannotBoot.
+    """
     root = directory / "overlay"
     root.mkdir()
     groups = _own_groups(f"milter-manager-lab-{os.getpid()}-{time.monotonic_ns()}")
@@ -138,7 +144,7 @@ def boot(directory: Path, repository: Path) -> Machine:
     # in groups of its own first: systemd takes the group that it finds itself in for the whole machine's
     join = "".join(f"echo $$ >{group}/cgroup.procs && " for group in groups)
     unshare = "exec unshare --mount --uts --ipc --net --pid --cgroup --fork --kill-child --propagation private "
-    command = ["bash", "-c", f'{join}{unshare} bash -c "$0" boot "$@"', _BOOT, str(root), str(repository)]
+    command = ["bash", "-c", f'{join}{unshare} bash -c "$0" boot "$@"', _BOOT, str(root), str(repository), str(ROOT)]
     output = directory / "boot.log"
     with output.open("w") as log:
         starter = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, text=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from systemd_machine import Machine
 
@@ -35,7 +37,8 @@ def test_the_user_joins_the_group_of_a_milter_in_either_order(new_machine: Machi
 
 
 def test_no_group_is_made_for_a_milter_that_is_absent(new_machine: Machine) -> None:
-    new_machine.shell("rm -f /usr/sbin/opendmarc")
+    new_machine.shell("""rm -f /usr/sbin/opendmarc
+        userdel opendmarc || :; groupdel opendmarc || :""")
     new_machine.install("milter-manager", "postfix")
     assert new_machine.attempt("getent", "group", "opendmarc").returncode == 2
 
@@ -95,3 +98,22 @@ def test_erasing_stops_the_service_and_leaves_the_user_and_what_was_edited(new_m
     left = new_machine.shell("""getent passwd milter-manager | cut -d: -f1; ls /etc/milter-manager
         ls /usr/lib64/milter-manager 2>/dev/null || echo gone; pgrep -u milter-manager || echo ended""")
     assert left.split() == ["milter-manager", "milter-manager.conf.rpmsave", "gone", "ended"]
+
+
+def test_make_install_gives_a_service_that_starts(new_machine: Machine, wheels: Path) -> None:
+    new_machine.shell("""cd /srv/source; make install PYTHON=/usr/bin/python3; systemd-sysusers
+        systemd-tmpfiles --create milter-manager.conf; /usr/local/libexec/milter-manager/join-groups
+        systemctl daemon-reload; systemctl start milter-manager""")
+    new_machine.run("/usr/local/bin/milter-test-server", "-s", "unix:/run/milter-manager/milter-manager.sock")
+
+
+def test_the_log_analyzer_reads_a_log_that_only_root_may_read(new_machine: Machine) -> None:
+    if new_machine.attempt("which", "rrdtool").returncode != 0:
+        pytest.skip("not here: rrdtool")
+    new_machine.install("milter-manager", "milter-manager-log-analyzer")
+    new_machine.shell("""install -m 600 /dev/null /var/log/maillog
+        systemctl start milter-manager-log-analyzer.service || { journalctl --no-pager | tail -20; exit 1; }""")
+    made = new_machine.run(
+        "find", "/var/lib/milter-manager/public_html/log", "-user", "milter-manager", "-name", "*.html"
+    )
+    assert made != ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,9 +53,13 @@ def test_the_policy_module_is_required_only_where_there_is_such_a_policy(rpms: d
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_every_command_of_the_project_is_in_the_package(rpms: dict[str, Built], release: str) -> None:
-    names = {Path(line).name for line in rpms[release].query("-l") if "/bin/" in line or "/sbin/" in line}
-    assert names == set(commands())
+def test_every_command_of_the_project_is_in_a_package(rpms: dict[str, Built], release: str, tmp_path: Path) -> None:
+    packages = map(str, rpms[release].top.glob("RPMS/*/*.rpm"))
+    names = {Path(line).name for line in said("rpm", "-qpl", *packages).splitlines() if re.match("/usr/s?bin/", line)}
+    pyproject = tmp_path / "pyproject.toml"
+    (archive,) = (rpms[release].top / "SOURCES").glob("milter-manager-*.tar.gz")
+    pyproject.write_text(said("tar", "-xzOf", str(archive), "--wildcards", "milter-manager-*/pyproject.toml"))
+    assert names == set(commands(pyproject))
 
 
 @pytest.mark.parametrize("release", RELEASES)
@@ -132,9 +137,9 @@ def test_no_byte_code_names_the_build_directory(trees: dict[str, Path], rpms: di
 
 
 @pytest.fixture(scope="module")
-def again(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
+def again(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The package of EL 9 a second time, in another directory."""
-    return build(tmp_path_factory.mktemp("again") / "el9", wheels, el=9)
+    return build(tmp_path_factory.mktemp("again") / "el9", sources, el=9)
 
 
 def payload(package: Path) -> bytes:
@@ -166,7 +171,7 @@ def test_the_bill_of_materials_is_cyclonedx(trees: dict[str, Path]) -> None:
 
 def test_a_wheel_that_is_not_the_pinned_one_ends_the_build(wheels: Path, tmp_path: Path) -> None:
     for wheel in wheels.glob("*.whl"):
-        (tmp_path / wheel.name).write_bytes(wheel.read_bytes() + b"\0" * wheel.name.startswith("psutil"))
+        (tmp_path / wheel.name).write_bytes(wheel.read_bytes() + b"\0" * wheel.name.startswith("configobj"))
     command = [sys.executable, "-B", str(ROOT / "packaging/lay_out.py"), "install", "--wheels", str(tmp_path)]
     done = subprocess.run([*command, "--destdir", str(tmp_path / "x")], capture_output=True, text=True)
     assert (done.returncode, "it is not used" in done.stderr, (tmp_path / "x").exists()) == (1, True, False)

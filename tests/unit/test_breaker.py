@@ -367,7 +367,7 @@ def test_nobody_waits_long_for_a_holder_that_was_stopped(house: House, pids: lis
 
 
 def test_it_works_where_there_is_no_such_lock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(breaker, "_lock_file", lambda: -1)
+    monkeypatch.setattr(breaker, "lock_file", lambda: -1)
     house = House()
     house.open()
     house.now += CHILD.breaker_retry_s

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +17,8 @@ from hypothesis import strategies as st
 
 import mmgr.log as logs
 from mmgr.config.model import LogSettings
-from mmgr.log import CAUSES_MAX, RateLimit, quoted, set_up, shown
+from mmgr.journal import NOTICE
+from mmgr.log import CAUSES_MAX, RateLimit, quick_info, quoted, set_up, shown
 
 often = settings(max_examples=80, deadline=None)
 VALUE = re.compile(r"[!-~]+")
@@ -200,6 +204,74 @@ def test_a_file_that_can_not_be_opened_is_an_error_and_changes_nothing(root: log
     assert (root.handlers, root.level) == (before, logging.ERROR)
 
 
+@pytest.mark.usefixtures("root")
+@pytest.mark.parametrize("level", ["error", "warning", "info", "debug"])
+@pytest.mark.parametrize("is_wanted", [True, False])
+def test_statistics_are_written_at_any_level_if_at_all(log_path: Path, level: str, is_wanted: bool) -> None:
+    set_up(to_file(log_path, level=level, statistics=is_wanted))
+    logging.getLogger(logs.STATISTICS).log(NOTICE, "[statistics] x")
+    assert log_path.read_text().endswith(" notice: [statistics] x\n") is is_wanted
+
+
+# ---- lines of JSON
+
+
+def objects(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_json_is_one_object_a_line(root: logging.Logger, log_path: Path) -> None:
+    set_up(to_file(log_path, form="json"))
+    root.warning("one a=1")
+    root.warning("two")
+    assert [each["event"] for each in objects(log_path)] == ["one", "two"]
+
+
+def test_json_has_time_level_and_process(root: logging.Logger, log_path: Path) -> None:
+    set_up(to_file(log_path, form="json"))
+    root.warning("event")
+    (found,) = objects(log_path)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", found.pop("time"))
+    assert found == {"level": "warning", "pid": os.getpid(), "event": "event"}
+
+
+def test_a_traceback_is_a_member_of_its_line(root: logging.Logger, log_path: Path) -> None:
+    set_up(to_file(log_path, form="json"))
+    try:
+        raise KeyError("why")
+    except KeyError:
+        root.exception("session-fault session=1-1")
+    (found,) = objects(log_path)
+    assert found["traceback"].endswith("KeyError: 'why'")
+
+
+@pytest.mark.usefixtures("root")
+def test_the_line_of_a_transaction_is_json_too(log_path: Path) -> None:
+    set_up(to_file(log_path, form="json"))
+    quick_info("transaction queue_id=%s edits=%d", "4jX", 2)
+    assert [(each["queue_id"], each["edits"]) for each in objects(log_path)] == [("4jX", 2)]
+
+
+def test_json_goes_to_standard_error(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+    set_up(LogSettings(form="json", use_syslog=False))
+    root.warning("event a=1")
+    assert json.loads(capsys.readouterr().err)["event"] == "event"
+
+
+def test_a_json_file_that_was_moved_away_is_made_anew(root: logging.Logger, log_path: Path, tmp_path: Path) -> None:
+    set_up(to_file(log_path, form="json"))
+    root.warning("one")
+    log_path.rename(tmp_path / "m.log.1")
+    root.warning("two")
+    assert [each["event"] for each in objects(log_path)] == ["two"]
+
+
+def test_syslog_has_text_beside_a_file_of_json(root: logging.Logger, syslog: socket.socket, log_path: Path) -> None:
+    set_up(with_syslog(log_path, form="json"))
+    root.warning("event a=1")
+    assert syslog.recv(1000).endswith(b"]: event a=1")
+
+
 # ---- syslog
 
 
@@ -228,13 +300,19 @@ def fill(path: str) -> int:
 
 
 def with_syslog(log_path: Path, **changes: object) -> LogSettings:
-    return to_file(log_path, use_syslog=True, **changes)
+    return to_file(log_path, use_syslog=True, journal="no", **changes)
 
 
 def test_syslog_gets_priority_ident_pid_and_line(root: logging.Logger, syslog: socket.socket, log_path: Path) -> None:
     set_up(with_syslog(log_path))
     root.warning("event a=1")
     assert re.fullmatch(rb"<20>milter-manager\[\d+\]: event a=1", syslog.recv(1000))
+
+
+def test_syslog_knows_notices(root: logging.Logger, syslog: socket.socket, log_path: Path) -> None:
+    set_up(with_syslog(log_path))
+    root.log(NOTICE, "event")
+    assert syslog.recv(1000).startswith(b"<21>")
 
 
 def test_the_facility_is_the_one_that_was_asked_for(

@@ -15,6 +15,7 @@ from mmgr.cli import managerctl, managerctl_options, managerctl_output, managerc
 from mmgr.cli.managerctl_output import duration, table
 from mmgr.errors import ControlError
 from mmgr.tally import BOUNDS_S
+from tests.unit.status.readings import readings, total
 
 
 class Daemon:
@@ -333,3 +334,30 @@ def test_an_error_of_the_daemon_while_it_is_looked_at_is_one(path: Path, daemons
 def test_what_is_no_answer_is_refused() -> None:
     with pytest.raises(ControlError):
         managerctl_output.errors_of({"is_done": False, "errors": "text"})
+
+
+# ---- metrics
+
+
+def test_metrics_are_printed_in_the_format_of_prometheus(
+    path: Path, daemons: list[Daemon], capsys: pytest.CaptureFixture[str]
+) -> None:
+    daemons.append(Daemon(path, done(**readings(sessions=7))))
+    assert managerctl.main(["-s", f"unix:{path}", "metrics"]) == 0
+    assert daemons[0].asked == [{"version": 1, "request": "metrics"}]
+    assert "\nmilter_manager_sessions_total 7.0\n" in capsys.readouterr().out
+
+
+def test_metrics_are_an_object_too(path: Path, daemons: list[Daemon], capsys: pytest.CaptureFixture[str]) -> None:
+    daemons.append(Daemon(path, done(**readings(sessions=7))))
+    assert managerctl.main(["-s", f"unix:{path}", "--json", "metrics"]) == 0
+    assert json.loads(capsys.readouterr().out)["sessions"] == 7
+
+
+@pytest.mark.parametrize("changed", [{"answers": [["a"]]}, {"workers": 7}, {"bounds_s": None}, {"milters": [{}]}])
+def test_metrics_of_another_version_end_with_1(
+    path: Path, daemons: list[Daemon], capsys: pytest.CaptureFixture[str], changed: dict[str, Any]
+) -> None:
+    daemons.append(Daemon(path, done(**{**readings(answers=[["a", "mail", "accept", total(1.0)]]), **changed})))
+    assert managerctl.main(["-s", f"unix:{path}", "metrics"]) == 1
+    assert "another version" in capsys.readouterr().err

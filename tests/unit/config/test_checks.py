@@ -7,7 +7,15 @@ import dataclasses
 import pytest
 
 from mmgr.config.checks import Finding, check
-from mmgr.config.model import ChildSettings, Config, ControllerSettings, ManagerSettings, Origin, WorkerSettings
+from mmgr.config.model import (
+    ChildSettings,
+    Config,
+    ControllerSettings,
+    ManagerSettings,
+    MetricsSettings,
+    Origin,
+    WorkerSettings,
+)
 from mmgr.endpoint import parse_endpoint
 
 
@@ -226,3 +234,53 @@ def test_a_group_that_the_mode_keeps_out_is_a_warning() -> None:
 def test_a_control_socket_for_everybody_is_a_warning() -> None:
     expected = (False, "controller.unix_socket_mode", "mode 0666 lets every user of this machine stop the daemon")
     assert control(unix_socket_mode=0o666) == [expected]
+
+
+# ---- metrics
+
+
+def metrics(spec: str = "", **settings: object) -> list[tuple[bool, str, str]]:
+    """Findings about the metrics beside a listener on unix:/m and a control socket on unix:/c."""
+    made = MetricsSettings(parse_endpoint(spec) if spec else None, **settings)  # type: ignore[arg-type]
+    controller = ControllerSettings(connection_spec=parse_endpoint("unix:/c"))
+    return said(check(dataclasses.replace(config("unix:/m"), controller=controller, metrics=made)))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["unix:/x", "inet:9@127.0.0.1", "inet:9@127.9.9.9", "inet:9@localhost", "inet:9@LOCALHOST", "inet6:9@[::1]"],
+)
+def test_metrics_that_this_machine_alone_can_read_are_good(spec: str) -> None:
+    assert metrics(spec, file="/x/y.prom") == []
+
+
+@pytest.mark.parametrize(
+    "spec", ["inet:9", "inet:9@0.0.0.0", "inet:9@192.0.2.1", "inet6:9", "inet6:9@[::]", "inet:9@mail.example.net"]
+)
+def test_metrics_that_others_could_read_are_an_error(spec: str) -> None:
+    problem = f"{spec} may be connected from other machines, and nobody is asked who they are"
+    assert metrics(spec) == [(True, "metrics.connection_spec", problem)]
+
+
+@pytest.mark.parametrize("spec", ["unix:/m", "unix:/c"])
+def test_metrics_on_a_socket_that_is_taken_are_an_error(spec: str) -> None:
+    assert metrics(spec) == [(True, "metrics.connection_spec", f"{spec} is listed twice")]
+
+
+def test_a_milter_at_the_socket_of_the_metrics_is_a_loop() -> None:
+    looped = dataclasses.replace(config(a="unix:/x"), metrics=MetricsSettings(parse_endpoint("unix:/x")))
+    assert [finding.key for finding in check(looped) if finding.is_error] == ["milters.a.connection_spec"]
+
+
+def test_a_group_that_the_mode_of_the_metrics_keeps_out_is_a_warning() -> None:
+    problem = "mode 0644 does not let the group adm connect"
+    found = metrics("unix:/x", unix_socket_group="adm", unix_socket_mode=0o644)
+    assert found == [(False, "metrics.unix_socket_mode", problem)]
+
+
+def test_a_file_of_metrics_that_is_not_read_is_a_warning() -> None:
+    assert metrics(file="/x/metrics.txt") == [(False, "metrics.file", "/x/metrics.txt is not read by node_exporter")]
+
+
+def test_a_file_of_metrics_somewhere_or_other_is_an_error() -> None:
+    assert metrics(file="x.prom") == [(True, "metrics.file", "x.prom is no absolute path")]

@@ -74,6 +74,8 @@ def test_every_setting_reaches_its_field(directory: Directory) -> None:
         "overload = accept\nmax_sessions = 4\nmax_age = 5\nmax_memory = 6\nhang_timeout = 7\ndrain_timeout = 8\n"
         "[controller]\nconnection_spec = unix:/c\nunix_socket_mode = 0660\nunix_socket_group = g\n"
         "read_only_connection_spec = inet:3\nread_only_unix_socket_mode = 0660\nread_only_unix_socket_group = g\n"
+        "[metrics]\nconnection_spec = inet:4@127.0.0.1\nunix_socket_mode = 0660\nunix_socket_group = g\n"
+        "file = /m.prom\nfile_interval = 7\n"
         "[conditions]\nstress_threshold = 9\ndns_name_servers = 192.0.2.1\ndns_timeout = 1\nplugins = yes\n"
         "[[S25R]]\nblacklist = .example.net\n[[own]]\naccounts = a@example.com\n"
         + A
@@ -400,7 +402,7 @@ def test_a_key_without_meaning_is_a_warning(setting: Setting, directory: Directo
     assert f"{MAIN}:4: {section}{'.a' if section == 'milters' else ''}.{key}: is ignored (" in warning
 
 
-@pytest.mark.parametrize("section", ["metrics", "status", "database"])
+@pytest.mark.parametrize("section", ["status", "database"])
 def test_a_key_of_a_reserved_section_is_a_warning(section: str, directory: Directory) -> None:
     directory.write(f"[{section}]\nx = 1\n[[y]]\nz = 1\n")
     expected = [
@@ -411,7 +413,7 @@ def test_a_key_of_a_reserved_section_is_a_warning(section: str, directory: Direc
 
 
 def test_an_empty_reserved_section_is_no_warning(directory: Directory) -> None:
-    assert directory.write("[metrics]\n").load().warnings == ()
+    assert directory.write("[status]\n").load().warnings == ()
 
 
 def test_a_milter_that_is_switched_off_need_not_say_where_it_listens(directory: Directory) -> None:

@@ -62,6 +62,9 @@ class Master:
     def milters(self) -> list[dict[str, Any]]:
         return [{"milter": "a"}]
 
+    def metrics(self) -> dict[str, Any]:
+        return {"generation": 3}
+
     def request_reload(self, on_result: OnResult) -> None:
         self.waiting.append(on_result)
 
@@ -202,7 +205,9 @@ def test_another_version_is_refused(house: House, version: object) -> None:
 @pytest.mark.parametrize("request_", ["", "STATUS", "shutdown", None, 7, ["status"], {"a": 1}, "x" * 2000])
 def test_an_unknown_request_is_refused_with_those_that_there_are(house: House, request_: object) -> None:
     (error,) = house.ask(request=request_)["errors"]
-    assert error.endswith("; there are status, workers, milters, reload, stop, enable, disable, evaluate, reset")
+    assert error.endswith(
+        "; there are status, workers, milters, metrics, reload, stop, enable, disable, evaluate, reset"
+    )
     assert len(error) < 200
 
 
@@ -646,3 +651,48 @@ def test_a_socket_for_reading_may_be_an_inet_one(tmp_path: Path) -> None:
             assert "for reading alone" in answer_on(peer)["errors"][0]
     finally:
         house.close()
+
+
+# ---- our own processes
+
+
+def admitted(house: House) -> socket.socket:
+    """The other end of a line that was let in without a socket of its own."""
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    house.peers.append(theirs)
+    house.control.admit(ours)
+    return theirs
+
+
+def test_a_process_of_ours_may_ask(house: House) -> None:
+    line = admitted(house)
+    house.send(line, request="metrics")
+    assert answer_on(line)["result"]["generation"] == 3
+
+
+def test_a_process_of_ours_may_order_nothing(house: House) -> None:
+    line = admitted(house)
+    house.send(line, request="stop")
+    assert (answer_on(line)["is_done"], house.master.stops) == (False, 0)
+
+
+def test_a_process_of_ours_may_take_its_time(house: House) -> None:
+    line = admitted(house)
+    for _ in range(2):
+        house.master.now += 1e6
+        house.turn()
+        house.send(line, request="metrics")
+        assert answer_on(line)["is_done"]
+
+
+def test_a_process_of_ours_takes_nobody_the_place(house: House) -> None:
+    lines = [admitted(house) for _ in range(PLACES)]
+    assert house.ask(request="status")["is_done"]
+    assert not any(map(is_closed, lines))
+
+
+def test_one_that_is_gone_is_forgotten(house: House) -> None:
+    admitted(house).close()
+    house.turn()
+    assert house.sockets() == 0

@@ -10,8 +10,9 @@ from typing import Callable
 
 import pytest
 
+from mmgr.master import spawn
 from mmgr.master.background import Background
-from mmgr.master.spawn import EXIT_FAULT, cause_of_death, fork, reap, send_signal
+from mmgr.master.spawn import EXIT_FAULT, HANDLED, cause_of_death, fork, fork_each, reap, send_signal
 from mmgr.wakeup import WakeUp
 
 
@@ -127,6 +128,53 @@ def test_a_signal_to_one_that_is_gone_is_lost() -> None:
     pid = fork(lambda: None)
     death_of(pid)
     send_signal(pid, signal.SIGTERM)
+
+
+# ---- many at once
+
+
+def test_each_life_has_a_child_of_its_own() -> None:
+    pids, _ = fork_each([lambda code=code: os._exit(code) for code in (3, 4, 5)])  # type: ignore[misc]
+    assert [os.WEXITSTATUS(os.waitpid(pid, 0)[1]) for pid in pids] == [3, 4, 5]
+
+
+def test_one_of_many_that_raises_ends_with_70() -> None:
+    def life() -> None:
+        raise RuntimeError("on purpose")
+
+    (pid,), _ = fork_each([life])
+    assert cause_of_death(death_of(pid)) == f"exit {EXIT_FAULT}"
+
+
+def test_many_are_born_with_the_masters_signals_blocked() -> None:
+    def life() -> None:
+        os._exit(int(signal.pthread_sigmask(signal.SIG_BLOCK, []) >= set(HANDLED)))
+
+    (pid,), _ = fork_each([life])
+    assert os.WEXITSTATUS(death_of(pid)) == 1
+
+
+def test_the_signals_of_who_forks_many_are_as_before() -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    (pid,), _ = fork_each([lambda: None])
+    death_of(pid)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
+
+
+def test_those_that_could_be_forked_are_told_of_with_what_kept_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, left = os.fork, [1]
+
+    def scarce() -> int:
+        if not left:
+            raise BlockingIOError(11, "no more processes")
+        left.pop()
+        return real()
+
+    monkeypatch.setattr(spawn.os, "fork", scarce)
+    pids, error = fork_each([lambda: None] * 3)
+    monkeypatch.undo()
+    death_of(pids[0])
+    assert (len(pids), type(error)) == (1, BlockingIOError)
 
 
 # ---- background
