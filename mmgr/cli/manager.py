@@ -21,6 +21,8 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 
+from setproctitle import getproctitle
+
 from mmgr import __version__
 from mmgr import log as logs
 from mmgr.cli import options
@@ -55,6 +57,7 @@ log = logging.getLogger(__name__)
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command; ends the process."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the master listens for it
+    getproctitle()  # it has to see the environment as it was: without the first variable setproctitle 1.3 does nothing
     given = options.parser().parse_args(arguments)
     try:
         sys.exit(_Start(given).run())

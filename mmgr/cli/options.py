@@ -57,7 +57,15 @@ def parser() -> argparse.ArgumentParser:
     ignored = made.add_argument_group("accepted for old command lines, without effect")
     for name, reason in _IGNORED.items():
         ignored.add_argument(name, metavar="VALUE", help=reason)
+    made.add_argument("nothing", nargs="*", type=_nothing, help=argparse.SUPPRESS)
     return made
+
+
+def _nothing(text: str) -> str:
+    """The incumbent's systemd unit passes an empty word where no options are set."""
+    if text:
+        raise argparse.ArgumentTypeError(f"unrecognized arguments: {text}")
+    return text
 
 
 def _add_configuration(group: argparse._ArgumentGroup) -> None:

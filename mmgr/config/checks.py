@@ -31,6 +31,7 @@ _LIMITS_S = (
     ("end_of_message_timeout", "milter_content_timeout", POSTFIX_CONTENT_S),
 )
 _NEVER_TOGETHER = (("Authenticated", "Unauthenticated"), ("DNSBL Listed", "Not DNSBL Listed"))
+_FOR_STRANGERS = frozenset(("Unauthenticated", "Remote Network"))
 _SIGNERS = ("opendkim", "dkimpy-milter", "dkim-milter", "dkim-filter", "openarc")
 _CHANGERS = ("spamass-milter", "amavisd-milter", "amavisd-new-milter", "amavismilter", "mimedefang", "altermime-milter")
 """Milters that sign messages, and those that may replace bodies, by the names of their units."""
@@ -127,12 +128,15 @@ def _has_services(config: Config) -> bool:
 
 
 def _signed_too_early(config: Config) -> Iterator[Finding]:
-    """What signs a message has to stand behind whatever changes it."""
+    """What signs a message has to stand behind whatever changes it.
+
+    Mail that is signed comes from our own users: what sees strangers alone is no matter.
+    """
     signers: list[str] = []
     for child in config.enabled_children:
         if _is_one_of(child.name, _SIGNERS):
             signers.append(child.name)
-        elif signers and _is_one_of(child.name, _CHANGERS):
+        elif signers and _is_one_of(child.name, _CHANGERS) and not _FOR_STRANGERS & set(child.applicable_conditions):
             key = f"milters.{child.name}.connection_spec"
             problem = f"{child.name} may change messages that {signers[0]} has signed already"
             yield Finding(key, problem, f"put [[{child.name}]] in front of [[{signers[0]}]]", False)

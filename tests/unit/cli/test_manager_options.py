@@ -61,6 +61,15 @@ def test_an_option_overrides_its_key_and_no_other(line: str) -> None:
     assert options.overrides(given(*line.split())) == OVERRIDES[line]
 
 
+def test_an_empty_word_is_no_option() -> None:
+    assert options.overrides(given("", "-v")) == {"log.level": "debug"}
+
+
+def test_a_word_that_is_no_option_is_refused() -> None:
+    with pytest.raises(SystemExit):
+        given("word")
+
+
 def test_every_option_is_in_the_tables() -> None:
     tried = {word for line in OVERRIDES for word in line.split() if word.startswith("-") and word != "-"}
     tried |= {"-h", "--help", "--version", "--config-dir", "--log-level", *options._IGNORED}

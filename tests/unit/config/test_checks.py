@@ -153,6 +153,11 @@ def test_what_changes_bodies_behind_a_signer_is_a_warning() -> None:
     assert said_of(config) == [(False, "milters.amavisd-milter.connection_spec", text)]
 
 
+def test_what_changes_the_bodies_of_strangers_alone_may_stand_behind_a_signer() -> None:
+    changer = child("amavisd-milter", "unix:/b", applicable_conditions=("Unauthenticated",))
+    assert said_of(Config(children=(child("opendkim", "unix:/a"), changer))) == []
+
+
 def test_a_signer_behind_what_changes_bodies_is_fine() -> None:
     assert said_of(Config(children=(child("amavisd-milter", "unix:/b"), child("opendkim", "unix:/a")))) == []
 
