@@ -24,6 +24,7 @@ from workers.link import PEER_ERRORS, translated
 from workers.message import Message
 from workers.notes import kind_of
 from workers.plan import Step, is_wanted
+from workers.sessionstatistics import Edited
 from workers.spool import SpoolError
 from workers.surroundings import Outcome, Surroundings
 from workers.verdict import CONTENT_STAGES, CONTINUE, SESSION_STAGES, as_counted, fallback, is_deciding, verdict_name
@@ -46,6 +47,7 @@ class Child(Conditional):
         super().__init__(settings, around)
         self.verdict: Verdict = CONTINUE
         self.decided_at = _END
+        self.edited = Edited(settings.name)
         self._said: Verdict = CONTINUE
         self._judgement: Judgement | None = None
         self._given: Given | None = None
@@ -75,7 +77,7 @@ class Child(Conditional):
         if step.command == _MAIL:
             self.begin_message()
         self._said = CONTINUE
-        if self._is_out or self._is_done or self.failure or not self._is_let_in(step):
+        if self._is_out or self._is_done or not self._is_let_in(step) or self.failure:
             return
         try:
             if step.command == _CONNECT and self._gate is not None:
@@ -115,6 +117,7 @@ class Child(Conditional):
             self._link.is_quiet()  # what it said since the last message is no answer to anything of this one
         self.verdict = CONTINUE
         self.decided_at = _END
+        self.edited = Edited(self.name)
         self.waited_s = 0.0
         self._is_done = self._has_recipient = False
         self._forget_stops()
@@ -154,7 +157,7 @@ class Child(Conditional):
 
     def _counted(self, command: int) -> Verdict:
         if self.failure is not None and not self.settings.evaluation_mode:
-            return fallback(self.settings.fallback_status, command)
+            return CONTINUE if self._is_spared(command) else fallback(self.settings.fallback_status, command)
         return CONTINUE if self.settings.evaluation_mode else self._said
 
     # ---- the message
@@ -200,7 +203,7 @@ class Child(Conditional):
         """For the counters, once a message: name, stage of its last answer, that answer, how long it was waited for."""
         if self.failure is not None and not self.settings.evaluation_mode:
             self._around.memory.notes.add(self.name, (counts.FALLBACK, self.settings.fallback_status.value))
-        said = "failed" if self.failure else "stopped" if self.stopped else verdict_name(self.verdict)
+        said = "stopped" if self.stopped else "failed" if self.failure else verdict_name(self.verdict)
         return self.name, STAGE_NAMES.get(self.decided_at, "other"), said, self.waited_s
 
     def _pass(self) -> bool:
@@ -218,7 +221,7 @@ class Child(Conditional):
         self._said = CONTINUE
         self._judgement = None
         self._began = time.monotonic()
-        if self.is_asked and self._is_let_have(message):
+        if self._is_let_have(message) and self.is_asked:
             try:
                 self._begin_judgement(message)
             except FAULTS as error:
@@ -288,7 +291,8 @@ class Child(Conditional):
             return Outcome(counted)
         edits = judgement.edits
         if edits or judgement.new_body is not None:
-            self._around.memory.notes.add_edits(self.name, edits, judgement.new_body is not None)
+            self.edited = Edited(self.name, edits, judgement.new_body is not None)
+            self._around.memory.notes.add_edits(*self.edited)
         options = self.options
         if edits and options is not None and drops_spaces(self._around.told(), options):
             edits = list(map(with_space, edits))

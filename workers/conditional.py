@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from mmgr.conditions.base import Stage
-from mmgr.config.model import ChildSettings
+from mmgr.config.model import ChildSettings, FallbackStatus
 from mmgr.protocol.constants import Command
 from workers import childlog
 from workers.correspondent import Correspondent
@@ -29,13 +29,32 @@ class Conditional(Correspondent):
         self.decided_at = _END
         self._stopped_at = _END
         self._has_let_in = False
+        self._why_withheld = ""
         self._is_judged = False
         self._is_data_judged = False
+        self._is_kept_back = False
 
     @property
     def has_conditions(self) -> bool:
         """May it be left out of this session, or of a message?"""
         return self._gate is not None
+
+    @property
+    def may_refuse_later(self) -> bool:
+        """Did it fail, with a fallback that refuses, while its conditions may not have been decided yet?"""
+        is_open = self._gate is not None and self.stopped is None and not (self._is_out or self._is_done)
+        return is_open and self._refuses_by_fallback()
+
+    def _refuses_by_fallback(self) -> bool:
+        is_refusing = self.settings.fallback_status is not FallbackStatus.ACCEPT
+        return self.failure is not None and is_refusing and not self.settings.evaluation_mode
+
+    def _is_spared(self, command: int) -> bool:
+        """It failed: do conditions keep it out of this all the same, or may they do so later, which then counts?"""
+        gate = self._gate
+        if gate is None:
+            return False
+        return self.stopped is not None or self._is_kept_back or gate.is_open_after(command)
 
     def was_stopped(self, stop: Stop) -> None:
         """Others found that a condition keeps it out of the session, from connect on."""
@@ -46,6 +65,7 @@ class Conditional(Correspondent):
     def _is_let_in(self, step: Step) -> bool:
         """Do its conditions let it take part in the step? If not it is out, or is not told of this one recipient."""
         gate, command = self._gate, step.command
+        self._is_kept_back = False
         if gate is None or command not in gate.commands or step.is_left_out or step.is_refused:
             return True
         stop = None
@@ -54,9 +74,12 @@ class Conditional(Correspondent):
             stop = self._lacks_recipients()
         stop = stop or gate.stop(STAGES[command])
         if stop is None:
-            self._has_let_in = self._has_let_in or command == _RCPT
+            # a recipient that its fallback refuses is not one of the message
+            self._has_let_in = self._has_let_in or (command == _RCPT and not self._refuses_by_fallback())
         elif command == _RCPT:
             self._withheld.append(step)
+            self._is_kept_back = True
+            self._why_withheld = stop.condition
             childlog.child_stopped(self._around.session_id, self.name, command, stop)
         else:
             self._stop(stop, command)
@@ -65,9 +88,10 @@ class Conditional(Correspondent):
     def _is_let_have(self, message: Message) -> bool:
         """Do its conditions let it have the message? They are asked once, when its turn has come."""
         gate, witness = self._gate, self._around.witness
-        if gate is None or witness is None or self._is_judged or not self.is_asked:
-            return self._gate is None or self.is_asked
+        if gate is None or witness is None or self._is_judged or self._is_out or self._is_done:
+            return self.stopped is None
         self._is_judged = True
+        self._is_kept_back = False
         stop = self._lacks_recipients()
         if stop is None and not self._is_data_judged:
             stop = gate.stop(Stage.DATA)
@@ -79,7 +103,7 @@ class Conditional(Correspondent):
         return stop is None
 
     def _lacks_recipients(self) -> Stop | None:
-        return NO_RECIPIENT if self._withheld and not self._has_let_in else None
+        return Stop(self._why_withheld, NO_RECIPIENT) if self._withheld and not self._has_let_in else None
 
     def _stop(self, stop: Stop, command: int) -> None:
         """It is out: before MAIL for the session, else for this message."""

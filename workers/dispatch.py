@@ -83,10 +83,11 @@ def ask_one_by_one(children: Sequence[Child], step: Step) -> Decision | None:
 def let_pass(children: Sequence[Child], is_early: bool, has_verdict: bool) -> Verdict:
     """Continue while some child is left, accept once every child has let the mail go.
 
-    Before MAIL (is_early) a failed child or a verdict that stands must not make the MTA leave us out for the session.
+    Before MAIL (is_early) a failed child or a verdict that stands must not make the MTA leave us out for the session;
+    later a failed one must not as long as its fallback waits for its conditions.
     """
     for child in children:
-        if child.is_asked:
+        if child.is_asked or child.may_refuse_later:
             return CONTINUE
     if is_early and (has_verdict or any(child.failure for child in children)):
         return CONTINUE

@@ -136,6 +136,7 @@ class Express:
     def _is_over(self) -> bool:
         if self.rest != _QUIT or self.transaction is not None:
             return False
+        self.events.ended(next(reversed(self.session_steps), 0), self._summary)
         for child in self.children:
             child.write_patiently((_QUIT,))
             child.close()
@@ -337,16 +338,12 @@ class Express:
         if not self._let_pass():
             self.rest, self.is_owed = _END_FRAME, False  # the session tells it, and asks nobody again
             return False
-        said = zip(plan.children, self.waited_s)
-        texts = [f"{child.settings.name}:continue:{waited_s:.4f}" for child, waited_s in said]
-        selection = self.selection
-        children = ",".join(texts) if selection is None else selection.summary(texts)
-        self.events.transaction(transaction, "accept", _END, self.macros.queue_id(), children)
+        self.events.transaction(transaction, "accept", _END, self.macros.queue_id(), self._summary())
         answers = [
             (child.settings.name, _STAGE, "continue", waited_s) for child, waited_s in zip(plan.children, self.waited_s)
         ]
-        if selection is not None:
-            answers = selection.answers(answers)
+        if self.selection is not None:
+            answers = self.selection.answers(answers)
         self._title.count([*answers, ("", _STAGE, "accept", time.monotonic() - transaction.started)])
         transaction.message.close()
         self.transaction = None
@@ -355,6 +352,12 @@ class Express:
         self.passed = 0
         self.macros.end_transaction(next_begins=False)
         return True
+
+    def _summary(self) -> str:
+        assert self.plan is not None
+        said = zip(self.plan.children, self.waited_s)
+        texts = [f"{child.settings.name}:continue:{waited_s:.4f}" for child, waited_s in said]
+        return ",".join(texts) if self.selection is None else self.selection.summary(texts)
 
     def _pass_on(self, macros: bytes, transaction: Transaction) -> None:
         """The macros of a command that the MTA leaves out; ``Session`` has the reason."""

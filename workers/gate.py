@@ -44,7 +44,7 @@ class Stop(NamedTuple):
     reason: str
 
 
-NO_RECIPIENT = Stop("recipients", "none of the recipients is for it")
+NO_RECIPIENT = "none of the recipients is for it"
 
 
 class Gate:
@@ -57,6 +57,7 @@ class Gate:
         self._conditions = conditions
         self._facts = facts
         stages = {stage for one in conditions for stage in (*one.stages, *one.macro_stages)}
+        self._last = max((stage for one in conditions for stage in one.stages), default=Stage.CONNECT)
         macro_stages = {stage for one in conditions for stage in one.macro_stages}
         self._has_macros = frozenset(COMMANDS[stage] for stage in macro_stages if stage is not Stage.CONTENT)
         is_of_recipients = Stage.RCPT in stages  # without one that is for it, it is not told of DATA either
@@ -76,6 +77,11 @@ class Gate:
                 if reason:
                     return Stop(condition.name, reason)
         return None
+
+    def is_open_after(self, command: int) -> bool:
+        """May a condition still stop the milter once this command is decided?"""
+        stage = STAGES.get(command)
+        return stage is not None and stage < self._last
 
     def adapted(self, step: Step) -> Step:
         """The step with the macros that the conditions add; the MTA's own values win."""

@@ -29,7 +29,7 @@ from workers.mta import MtaLost
 from workers.negotiation import WANTS_MAIL, answer_to_mta, decode_offer, offer_to_children, options_of_failed
 from workers.plan import Step
 from workers.route import ENVELOPE, make_plan
-from workers.sessionlog import client_name
+from workers.sessionlog import client_name, summary
 from workers.surroundings import Memory, Surroundings
 from workers.title import Title
 from workers.transaction import STAGES
@@ -64,6 +64,7 @@ class Session(Transactions):
             self._events.mta_gone(error)
         finally:
             self._end_transaction("abort")
+            self._events.ended(next(reversed(self._session_steps), 0), lambda: summary(self._children))
             for child in self._children:
                 child.close()
             self._mta.close()
@@ -260,6 +261,8 @@ class Session(Transactions):
         if verdict is ACCEPT and not self._is_passed and any(child.stopped for child in self._children):
             self._is_passed = True
             self._events.session_passed(self._mta.command, self._children)
+            stopped = [child.answer() for child in self._children if child.stopped and not child.failure]
+            self._title.count([*stopped, ("", STAGE_NAMES[self._mta.command], "accept", 0.0)])
 
     def _take_unknown(self, frame: bytes) -> None:
         decision = self._ask(self._step(frame))

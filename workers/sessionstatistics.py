@@ -123,7 +123,7 @@ class SessionStatistics:
 
 def begin() -> SessionStatistics | None:
     """The statistics of a session that begins; None unless they are wanted."""
-    return SessionStatistics() if log.isEnabledFor(NOTICE) else None
+    return SessionStatistics() if log.level == NOTICE else None
 
 
 def _write(line: str) -> None:

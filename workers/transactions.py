@@ -175,9 +175,9 @@ class Transactions:
             self._state = State.END
         for child in self._children:
             child.end_message()
-        self._events.transaction(
-            transaction, outcome, self._mta.command, self._macros.queue_id(), summary(self._children)
-        )
+        said = summary(self._children)
+        edited = [child.edited for child in self._children if any(child.edited[1:])] if transaction.edits else ()
+        self._events.transaction(transaction, outcome, self._mta.command, self._macros.queue_id(), said, edited)
         if outcome != "abort":
             answers = [child.answer() for child in self._children]
             stage = STAGE_NAMES.get(self._mta.command, "other")

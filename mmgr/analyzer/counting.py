@@ -54,7 +54,7 @@ _FAILED = re.compile(
     rb"fallback=(?:accept|reject|discard|temporary-failure)(?: repeated=(\d{1,6}))?\s*"
 )
 _CHILD = re.compile(
-    rb"([^,][^:]*?):\(?(?:(stopped)\(\S*?\)|([a-z-]{1,20}))\)?:" + _SECONDS + rb"(?:,(?=\S)|\Z)",
+    rb"([^,]+?):\(?(?:(stopped)\(\S*?\)|([a-z-]{1,20}))\)?:" + _SECONDS + rb"(?:,(?=\S)|\Z)",
 )
 
 

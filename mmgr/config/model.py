@@ -66,9 +66,9 @@ class LogSettings:
 
     level: str = "info"
     path: str = ""
-    form: str = "text"
     use_syslog: bool = True
     syslog_facility: str = "mail"
+    form: str = "text"
     journal: str = "auto"
     statistics: bool = False
 

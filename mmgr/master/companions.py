@@ -25,21 +25,24 @@ class Companion:
     """life(life_fd, line) serves until TERM or the end of life_fd.
 
     line is its end of a connection to the master, whose own end take_line is given; None without take_line. keeps are
-    descriptors of the master's loop that it goes on to use; it closes all others.
+    descriptors of the master's loop that it goes on to use; it closes all others. ended is called in the master when
+    its process is gone.
     """
 
     name: str
     life: Callable[[int, socket.socket | None], None]
     take_line: Callable[[socket.socket], None] | None = None
     keeps: frozenset[int] = frozenset()
+    ended: Callable[[], None] = lambda: None
 
 
 @dataclass
 class _Post:
-    """The place of one; None ends with the process that is there."""
+    """The place of one: who is to be there, None for nobody, and who is."""
 
     companion: Companion | None
     slot: Slot
+    running: Companion | None = None
 
 
 class Companions:
@@ -66,8 +69,10 @@ class Companions:
         """One of our processes ended; was it one of these?"""
         for name, post in self._posts.items():
             if post.slot.pid == pid:
-                was_told = bool(post.slot.told_at)
+                was_told, running = bool(post.slot.told_at), post.running
                 post.slot.free(now)
+                if running is not None:
+                    running.ended()
                 if not is_stopping and not was_told:
                     log.warning("companion-died name=%s cause=%s", name, quoted(spawn.cause_of_death(status)))
                 return True
@@ -83,6 +88,7 @@ class Companions:
                 slot.kill()
                 spawn.send_signal(slot.pid, signal.SIGKILL)
             elif not is_stopping and post.companion and not slot.pid and slot.not_before <= now:
+                post.running = post.companion
                 self._start(post.companion, slot, now)
 
     def _start(self, companion: Companion, slot: Slot, now: float) -> None:

@@ -53,7 +53,6 @@ class Exporter:
         self._loop: Loop | None = None
         self._companions: Companions | None = None
         self._take_line: Callable[[socket.socket], None] | None = None
-        self._file = ""
 
     def open(self, config: Config, identity: privileges.Identity | None) -> None:
         """Make the socket, for whom we are going to become. Raises MmgrError."""
@@ -89,7 +88,6 @@ class Exporter:
             log.info("listener-added spec=%s", prepared.added.endpoint)
         if (prepared.settings, prepared.log) != (self._settings, self._log):
             self._settings, self._log = prepared.settings, prepared.log
-            self._remove_file()
             self._put()
 
     # ---- the end
@@ -104,8 +102,8 @@ class Exporter:
         """End it; harmless if that was done before. What the file says would be true no more."""
         self.stop()
         if self._companions is not None:
-            self._settings = MetricsSettings()
-            self._remove_file()
+            file, self._settings = self._settings.file, MetricsSettings()
+            self._remove(file)
 
     # ----
 
@@ -147,8 +145,8 @@ class Exporter:
         companion = None
         if self._settings.is_on:
             keeps = frozenset(() if self._listener is None else (self._listener.socket.fileno(),))
-            companion = Companion(NAME, self._live, self._take_line, keeps)
-            self._file = self._settings.file
+            file = self._settings.file
+            companion = Companion(NAME, self._live, self._take_line, keeps, lambda: self._remove(file))
         self._companions.put(NAME, companion, time.monotonic())
 
     def _live(self, life_fd: int, line: socket.socket | None) -> None:
@@ -158,8 +156,7 @@ class Exporter:
         listening = None if self._listener is None else self._listener.socket
         self._life(self._settings, listening, line, life_fd)
 
-    def _remove_file(self) -> None:
-        """One that is not written any more."""
-        if self._file and self._file != self._settings.file:
-            PromFile(self._file).remove()
-            self._file = ""
+    def _remove(self, file: str) -> None:
+        """Take away a file that is not written any more."""
+        if file and file != self._settings.file:
+            PromFile(file).remove()

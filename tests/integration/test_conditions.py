@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from mmgr.peers.behaviour import Behaviour
+from mmgr.peers.behaviour import Behaviour, Close
 from mmgr.peers.delivery import Outcome, Session, SmtpClient, Status
 from mmgr.peers.macros import MacroTable
 from mmgr.peers.mail import Message
@@ -273,6 +273,54 @@ def test_a_child_that_fails_counts_only_where_its_conditions_let_it_take_part(ri
         assert deliver(rig, GOOD)[0].status is Status.TEMPORARY_FAILURE
 
 
+STAGES = ("at connect", "at helo", "at mail", "at rcpt", "all recipients", "at content")
+
+
+@pytest.mark.parametrize("condition", STAGES)
+@pytest.mark.parametrize("breaker", ["0", "1"], ids=["without a breaker", "with an open breaker"])
+def test_the_fallback_of_a_dead_child_waits_for_its_conditions(rig: Rig, condition: str, breaker: str) -> None:
+    keys = {"applicable_conditions": f'"{condition}"', "fallback_status": "temporary-failure"}
+    rig.manager.write_config(rig.child_keys(c1={**keys, "breaker_failures": breaker, "breaker_retry": "60"}))
+    rig.manager.reload()
+    meant = Message(recipients=(WANTED,), headers=((b"X-Class", b" yes"),))
+    spared = Message(sender=b"<a@example.net>", recipients=(OTHER,))
+    with rig.down("c1", leaves_socket=False):
+        rig.forget()
+        for _ in range(2):
+            assert deliver(rig, GOOD, meant)[0].status is Status.TEMPORARY_FAILURE
+            assert deliver(rig, BAD, spared)[0].status is Status.ACCEPT
+            mixed = deliver(rig, GOOD, spared, meant) if condition not in STAGES[:2] else []
+            assert [outcome.status for outcome in mixed] in ([], [Status.ACCEPT, Status.TEMPORARY_FAILURE])
+
+
+@pytest.mark.parametrize("condition", STAGES[1:])
+def test_the_fallback_of_a_child_that_hangs_up_at_connect_waits_for_its_conditions(rig: Rig, condition: str) -> None:
+    keys = {"applicable_conditions": f'"{condition}"', "fallback_status": "temporary-failure"}
+    rig.manager.write_config(rig.child_keys(c1=keys))
+    rig.manager.reload()
+    rig.behave(c1=Behaviour(at={Command.SMFIC_CONNECT: (Close(),)}))
+    spared = Message(sender=b"<a@example.net>", recipients=(OTHER,))
+    meant = Message(recipients=(WANTED,), headers=((b"X-Class", b" yes"),))
+    assert deliver(rig, BAD, spared)[0].status is Status.ACCEPT
+    assert deliver(rig, GOOD, meant)[0].status is Status.TEMPORARY_FAILURE
+
+
+def test_of_a_child_for_some_recipients_that_is_down_the_others_do_not_suffer(rig: Rig) -> None:
+    keys = {"applicable_conditions": '"at rcpt"', "fallback_status": "temporary-failure"}
+    rig.manager.write_config(rig.child_keys(c1=keys))
+    rig.manager.reload()
+    with rig.down("c1", leaves_socket=False):
+        rig.forget()
+        (outcome,) = deliver(rig, GOOD, Message(recipients=(OTHER, WANTED)))
+    assert ([recipient for recipient, _ in outcome.refused], outcome.status) == ([WANTED], Status.ACCEPT)
+
+
+def test_the_line_names_the_condition_that_withheld_all_recipients(rig: Rig) -> None:
+    under(rig, c1="at rcpt")
+    deliver(rig, GOOD, Message(recipients=(OTHER,)))
+    rig.manager.wait_for_log(r"info: transaction .* children=c1:stopped\(at_rcpt\):0.0000,c2:continue:")
+
+
 def test_a_reload_reads_the_lists_anew(rig: Rig) -> None:
     listed = rig.manager.config_directory / "friends.list"
     own = rig.manager.config_directory / "conf.d" / "friends.conf"
@@ -315,4 +363,5 @@ def test_a_condition_that_is_gone_lets_the_child_take_part(rig: Rig) -> None:
     deliver(rig, BAD)
     under(rig)
     deliver(rig, BAD)
+    rig.wait_for_ends()
     assert kinds(rig.told("c1")) == kinds(rig["c2"].sessions[-1])

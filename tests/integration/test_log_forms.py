@@ -16,12 +16,16 @@ from tests.support.processes import LabDirectory, wait_for
 
 
 class Logged:
-    """A manager with children named quiet and marks, and a log file."""
+    """A manager with children named quiet and marks, and a log file. keys are those of ``[log]``.
 
-    def __init__(self, lab: LabDirectory, **keys: str) -> None:
+    conditions are those of marks.
+    """
+
+    def __init__(self, lab: LabDirectory, conditions: str = "", **keys: str) -> None:
         self.path = lab.subdirectory("log") / "mm.log"
         sections = {"log": {"path": str(self.path), "use_syslog": "no", **keys}}
-        self.rig = Rig(lab.subdirectory("logged"), ("quiet", "marks"), sections=sections)
+        of_marks = {"marks": {"applicable_conditions": conditions}} if conditions else None
+        self.rig = Rig(lab.subdirectory("logged"), ("quiet", "marks"), of_marks, sections)
 
     def lines(self, is_wanted: Callable[[str], bool], count: int = 1) -> list[str]:
         """The lines that are wanted, once there are so many."""

@@ -153,6 +153,15 @@ def test_recipients_that_are_refused_are_counted_whatever_becomes_of_the_message
     until(rig, lambda found: value(found, "child_recipients_refused_total", **labels) == before + 2)
 
 
+def test_a_session_that_conditions_let_pass_is_counted_as_stopped(lab: LabDirectory) -> None:
+    keys = {"c1": {"applicable_conditions": "Remote Network"}}
+    with Rig(lab.subdirectory("local"), ["c1"], keys=keys) as rig:
+        rig.deliver()
+        labels = {"child": "c1", "stage": "connect", "verdict": "stopped"}
+        found = until(rig, lambda found: value(found, "child_replies_total", **labels) >= 1)
+        assert value(found, "child_connects_total", child="c1", result="connected") == 0
+
+
 def test_the_times_of_answers_are_a_histogram(trio_with_metrics: Rig) -> None:
     rig = trio_with_metrics
     rig.behave()
@@ -379,6 +388,18 @@ def test_the_file_is_written_again_and_again_and_is_gone_in_the_end(make: Makers
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
     assert rig.manager.stop() == 0
     assert list(path.parent.iterdir()) == []
+
+
+def test_a_file_that_a_reload_moves_is_gone_from_its_old_place(make: Makers, lab: LabDirectory) -> None:
+    directory = lab.subdirectory("textfile")
+    old, new = directory / "old.prom", directory / "new.prom"
+    os.chmod(directory, 0o777)
+    rig = make.running(sections={"metrics": {"file": str(old), "file_interval": "0.01"}})
+    wait_for(old.exists, "the file", log=rig.manager.log_tail)
+    rig.manager.write_config(rig.child_keys(), {"metrics": {"file": str(new), "file_interval": "60"}})
+    assert ctl(rig, "reload").returncode == 0
+    wait_for(new.exists, "the file in its new place", log=rig.manager.log_tail)
+    assert list(directory.iterdir()) == [new]
 
 
 def test_a_file_that_can_not_be_written_is_told_and_mail_flows(make: Makers, lab: LabDirectory) -> None:

@@ -34,6 +34,7 @@ COPIED = ["/etc/systemd", "/etc/init.d", "/etc/default", "/etc/clamav", "/etc/rs
 COPIED += ["/etc/opendmarc.conf", "/etc/os-release", "/usr/lib/os-release", "/usr/lib/systemd/system", "/lib", "/sbin"]
 PROGRAMS = ("postfix", "clamav-milter", "spamass-milter")
 
+
 def need(name: str) -> None:
     """Skips the test where a milter is not installed."""
     for program in ("dpkg-query", "systemctl"):
@@ -176,7 +177,7 @@ def test_a_milter_that_was_taken_out_of_a_tree_is_not_in_use_there(tree: Path, n
 # Sockets that somebody moved
 
 MOVED = {
-    "opendkim": """mkdir /etc/systemd/system/opendkim.service.d
+    "opendkim": """mkdir -p /etc/systemd/system/opendkim.service.d
         printf '[Service]\\nExecStart=\\nExecStart=/usr/sbin/opendkim -p local:/run/opendkim/moved.sock\\n' \\
             >/etc/systemd/system/opendkim.service.d/moved.conf""",
     "opendmarc": """sed -i 's,^SOCKET=.*,SOCKET=inet:12345@127.0.0.1,' /etc/default/opendmarc
@@ -214,6 +215,7 @@ def test_the_place_that_moved_a_socket_is_told(machine: BootedMachine, name: str
 
 
 # Mail
+
 
 @pytest.fixture(scope="module")
 def site(lab: Lab) -> Iterator[Site]:

@@ -203,6 +203,7 @@ def test_others_may_not_connect_to_its_sockets(policy: Policy, stranger: str) ->
         pytest.param("antivirus_t", "antivirus_var_run_t", id="clamav-milter and amavisd-milter"),
         pytest.param("spamd_t", "spamd_var_run_t", id="mimedefang"),
         pytest.param("unconfined_service_t", "var_run_t", id="a milter without a policy"),
+        pytest.param("initrc_t", "initrc_var_run_t", id="a milter without a policy and with a start script"),
     ],
 )
 def test_it_may_connect_to_the_unix_socket_of_each_packaged_milter(policy: Policy, milter: str, place: str) -> None:

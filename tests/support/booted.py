@@ -164,7 +164,7 @@ class BootedMachine:
     def journal(self, *units: str) -> str:
         """What these units said, everybody when none is named."""
         names = [word for unit in units for word in ("-u", unit)]
-        return self.attempt("journalctl", "--no-pager", "-o", "short-monotonic", *names).stdout
+        return self.attempt("journalctl", "--no-pager", "-b", "-o", "short-monotonic", *names).stdout
 
 
 def leader_of(starter: int) -> int:

@@ -73,7 +73,7 @@ def listening(unit: str) -> list[str]:
         if isinstance(each.laddr, str):  # a unix socket; what was accepted there has the same name
             if each.laddr.startswith("/"):
                 found.add("unix:" + re.sub("^/var/run/", "/run/", each.laddr))
-        elif each.status == psutil.CONN_LISTEN:
+        elif each.laddr and each.status == psutil.CONN_LISTEN:
             found.add(f"inet:{each.laddr.port}@{each.laddr.ip}")
     return sorted(found)
 

@@ -1,9 +1,9 @@
 """Mail through the milters as Debian's packages start them, behind a manager that was told of none.
 
-The milters and the manager run on a ``BootedMachine``.
-
-Postfix stands outside of the machine, the sink with it; the manager's socket is in the directory that both share.
+The milters and the manager run on a ``BootedMachine``, Postfix and its sink outside of it; the
+manager's socket is in the directory that both share.
 """
+
 from __future__ import annotations
 
 import re
@@ -51,6 +51,7 @@ MANAGER = f"""
 systemd-sysusers {SOURCE}/packaging/systemd/milter-manager.sysusers
 sh {SOURCE}/packaging/systemd/join-groups.in
 chown milter-manager {SHARED}
+rm -rf /etc/milter-manager
 mkdir /etc/milter-manager
 cat >/etc/milter-manager/milter-manager.conf <<'END'
 {CONFIGURATION}
@@ -78,7 +79,7 @@ def took_part(delivery: Delivery) -> set[str]:
 
 
 class Site:
-    """All milters of this machine as their packages start them, a manager that was told of none, Postfix in front."""
+    """Starts all of it; see the module."""
 
     def __init__(self, postfix: PostfixInstance, machine: BootedMachine) -> None:
         self.machine = machine

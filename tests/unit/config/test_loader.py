@@ -67,6 +67,7 @@ def test_every_setting_reaches_its_field(directory: Directory) -> None:
         "[package]\ndetection = no\n"
         "platform = el8\noptions = a=1, b=2\n[security]\neffective_user = u\neffective_group = g\n"
         "[log]\nlevel = debug\npath = /l\nuse_syslog = no\nsyslog_facility = local3\n"
+        "form = json\njournal = no\nstatistics = yes\n"
         "[manager]\nconnection_spec = inet:1, inet6:2@[::1]\nunix_socket_mode = 600\nunix_socket_group = postfix\n"
         "remove_unix_socket_on_create = no\nremove_unix_socket_on_close = no\ndaemon = yes\npid_file = /p\n"
         "fallback_status = reject\nenvelope_dispatch = sequential\nchunk_size = 9\nspool_threshold = 8\n"

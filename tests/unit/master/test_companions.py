@@ -26,6 +26,7 @@ class House:
         self.companions = Companions((), lambda keeps: NO_FD)
         self.lines: list[socket.socket] = []
         self.is_stopping = False
+        self.ended: list[bytes] = []
 
     def companion(self, word: bytes, is_stubborn: bool = False) -> Companion:
         def live(_life_fd: int, line: socket.socket | None) -> None:
@@ -35,7 +36,7 @@ class House:
             line.sendall(word)
             select.select([], [], [])
 
-        return Companion("one", live, self.lines.append)
+        return Companion("one", live, self.lines.append, ended=lambda: self.ended.append(word))
 
     def put(self, companion: Companion | None) -> None:
         self.companions.put("one", companion, time.monotonic())
@@ -115,3 +116,11 @@ def test_its_line_ends_with_it(house: House) -> None:
     house.put(None)
     wait_for(lambda: house.turn() or not house.companions.is_any_alive, "its end")
     assert house.lines[0].recv(1) == b""
+
+
+def test_the_end_of_the_one_that_ran_is_told(house: House) -> None:
+    house.put(house.companion(b"a"))
+    assert house.said(0) == b"a"
+    house.put(house.companion(b"b"))
+    assert house.said(1) == b"b"
+    assert house.ended == [b"a"]
