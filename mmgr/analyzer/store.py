@@ -125,8 +125,8 @@ class Store:
 
 def last_of(rrdtool: Rrdtool, database: Database) -> int:
     """When the original was last written to, by the times in it."""
-    said = rrdtool.ask("last", f"../{database.file}")
-    return int(said[0]) if said and said[0].isdigit() else 0
+    numbers = [int(line) for line in rrdtool.ask("last", f"../{database.file}") if line.isdigit()]
+    return numbers[-1] if numbers else 0
 
 
 def known(directory: Path) -> list[Database]:

@@ -29,6 +29,7 @@ from mmgr.cli import options
 from mmgr.config import writer
 from mmgr.config.loader import load
 from mmgr.config.model import ChildSettings, Config, ManagerSettings
+from mmgr.detect.base import Detection
 from mmgr.endpoint import Endpoint
 from mmgr.errors import ConfigErrors, MmgrError, PrivilegeError
 from mmgr.master import exporting, privileges
@@ -82,6 +83,7 @@ class _Start:
     def __init__(self, given: argparse.Namespace) -> None:
         self._given = given
         self._overrides = options.overrides(given)
+        self._detection: Detection | None = None
         self._sample_directory = ""
         self._background: Background | None = None
         self._sockets = HandedSockets()
@@ -112,7 +114,8 @@ class _Start:
     def _load(self, tell: Callable[[str], None]) -> Config:
         """Read the configuration, telling of its warnings. Raises ConfigErrors."""
         root = None if self._given.samples else self._given.root or "/"
-        result = load(options.configuration_directory(self._given), self._overrides, root)
+        result = load(options.configuration_directory(self._given), self._overrides, root, self._detection)
+        self._detection = result.detection
         for warning in result.warnings:
             tell(warning)
         return result.config
@@ -262,13 +265,20 @@ def _missing(config: Config) -> Iterator[str]:
                 privileges.group_id(group)
         except PrivilegeError as error:
             yield f"{section}.{key}: {error}"
-    try:
-        privileges.look_up(config.security.effective_user, config.security.effective_group)
-    except PrivilegeError as error:
-        yield f"security.effective_user: {error}"
+    yield from _missing_identity(config.security.effective_user, config.security.effective_group)
     spool = config.manager.spool_directory
     if spool and not os.path.isdir(spool):
         yield f"manager.spool_directory: there is no directory {spool}"
+
+
+def _missing_identity(user: str, group: str) -> Iterator[str]:
+    """The user and the group each alone, so that both are told of."""
+    for key, pair in (("effective_user", (user, "")), ("effective_group", ("", group))):
+        try:
+            if any(pair) or key == "effective_user":  # with neither, whether there is somebody to become
+                privileges.look_up(*pair) if key == "effective_user" else privileges.check_group(group)
+        except PrivilegeError as error:
+            yield f"security.{key}: {error}"
 
 
 def _unreachable(config: Config) -> Iterator[str]:

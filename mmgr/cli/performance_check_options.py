@@ -60,7 +60,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="MAIL",
         help="mail files, directories of them, or - for standard input; one or none is sent --n-mails times",
     )
-    _add_smtp(parser.add_argument_group("SMTP options"))
+    _add_smtp(parser.add_argument_group("connection options"))
     _add_envelope(parser.add_argument_group("envelope options"))
     _add_load(parser.add_argument_group("load options"))
     _add_report(parser.add_argument_group("report options"))

@@ -137,7 +137,12 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--output-message", action="store_true", help="print the message with the milter's changes")
     add(
-        "--color", choices=COLOURS, default="auto", help="colours in that message (default: %(default)s, on a terminal)"
+        "--color",
+        nargs="?",
+        choices=COLOURS,
+        default="auto",
+        const="yes",
+        help="colours in that message (default: %(default)s, on a terminal)",
     )
     default = Deadlines()
     for name, default_s in (

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from mmgr.conditions.base import Condition, Stage
 from mmgr.conditions.facts import Address, Facts
-from mmgr.conditions.patterns import Network, Networks, PatternError, is_local, parse_network
+from mmgr.conditions.patterns import Network, Networks, PatternError, each_made, is_local, parse_network
 
 SERVICES_MAX = 8
 """More would keep the MTA waiting when they are silent, and mail from being taken."""
@@ -44,17 +44,31 @@ class Service(NamedTuple):
 
 
 def parse_service(text: str) -> Service:
-    """A zone, or a zone and the answers that count: "zen.spamhaus.org=127.0.0.10/31". Raises PatternError."""
+    """A zone, or a zone and the answers that count: "zen.spamhaus.org=127.0.0.10/31".
+
+    Raises PatternError with all faults.
+    """
     zone, equals, expected = (part.strip() for part in text.partition("="))
     zone = zone.rstrip(".").lower()
+    faults: list[PatternError] = []
     if not _ZONE.fullmatch(zone):
-        raise PatternError(f"{text!r} names no DNS zone", "write zen.spamhaus.org or zen.spamhaus.org=127.0.0.10/31")
-    if not equals:
-        return Service(zone, None)
+        hint = "write zen.spamhaus.org or zen.spamhaus.org=127.0.0.10/31"
+        faults.append(PatternError(f"{text!r} names no DNS zone", hint))
+    network = None
+    try:
+        network = _answers(text, expected) if equals else None
+    except PatternError as error:
+        faults.append(error)
+    if faults:
+        raise PatternError(faults[0].problem, faults[0].hint, faults[1:])
+    return Service(zone, network)
+
+
+def _answers(text: str, expected: str) -> Network:
     network = parse_network(expected)
     if network.version != 4:
         raise PatternError(f"{text!r}: answers are IPv4 addresses", "write zen.spamhaus.org=127.0.0.10/31")
-    return Service(zone, network)
+    return network
 
 
 def reversed_name(address: Address, zone: str) -> str:
@@ -69,7 +83,7 @@ class _Dnsbl(Condition):
     stages = frozenset((Stage.CONNECT,))
 
     def __init__(self, services: Iterable[str] = ()) -> None:
-        self.services = tuple(map(parse_service, services))
+        self.services = tuple(each_made(parse_service, services))
         if len(self.services) > SERVICES_MAX:
             raise PatternError(f"{len(self.services)} services are too many", f"give at most {SERVICES_MAX}")
 

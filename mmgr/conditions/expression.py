@@ -34,12 +34,12 @@ message if it is true for one of its recipients.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 from mmgr.conditions.base import Condition, Stage
 from mmgr.conditions.expression_lexer import ExpressionError
 from mmgr.conditions.expression_parser import Junction, Literal, Node, joined, literals, parsed
-from mmgr.conditions.expression_tests import Check
+from mmgr.conditions.expression_tests import Check, Why
 from mmgr.conditions.facts import Facts
 
 __all__ = ["ExpressionCondition", "ExpressionError", "compile_expression"]
@@ -47,11 +47,8 @@ __all__ = ["ExpressionCondition", "ExpressionError", "compile_expression"]
 MAX_DESCRIPTION_CHARACTERS = 200
 
 
-Why = Callable[[Facts, bytes], str]
-
-
-class _Judge(NamedTuple):
-    """What can be judged at one stage: does gives the answer, and if it is no, why gives the reason."""
+class _Claim(NamedTuple):
+    """What has to be true at one stage: does gives the answer, and if it is no, why gives the reason."""
 
     does: Check
     why: Why
@@ -67,14 +64,14 @@ class ExpressionCondition(Condition):
         subjects = [literal.test.subject for literal in literals(tree)]
         self.stages = frozenset(stage for subject in subjects for stage in subject.stages)
         self.reads = _by_stage([read for subject in subjects for read in subject.reads])
-        self._judges = tuple(_judge(tree, stage) for stage in Stage)
+        self._claims = tuple(_claims(tree, stage) for stage in Stage)
 
     def judge(self, stage: Stage, facts: Facts) -> str:
         """The tests that are false and decide it, as a sentence; "" as long as the expression may become true."""
-        judge = self._judges[stage]
-        if judge is None or judge.does(facts, facts.recipient):
-            return ""
-        return judge.why(facts, facts.recipient)
+        for does, why in self._claims[stage]:
+            if not does(facts, facts.recipient):
+                return why(facts, facts.recipient)
+        return ""
 
 
 def compile_expression(name: str, text: str, description: str = "") -> ExpressionCondition:
@@ -95,13 +92,15 @@ def _by_stage(reads: list[tuple[Stage, bytes]]) -> Mapping[Stage, tuple[bytes, .
 # ---- stages
 
 
-def _judge(tree: Node, stage: Stage) -> _Judge | None:
+def _claims(tree: Node, stage: Stage) -> tuple[_Claim, ...]:
+    """What has to be true at a stage; several where they are joined by and, so that none is asked for twice."""
     known = _known(tree, stage)
     if known is None:
-        return None
+        return ()
     if stage > Stage.RCPT and known.is_per_recipient:
-        return _Judge(_of_all_recipients(known), _explained_to_all(known))
-    return _Judge(_compiled(known), _explained(known))
+        return (_Claim(_of_all_recipients(known), _explained_to_all(known)),)
+    parts = known.parts if isinstance(known, Junction) and known.is_all else (known,)
+    return tuple(_Claim(_compiled(part), _explained(part)) for part in parts)
 
 
 def _known(node: Node, stage: Stage, has_recipient: bool = True) -> Node | None:
@@ -182,8 +181,7 @@ def _of_one_recipient(node: Node) -> Check:
 def _explained(node: Node) -> Why:
     """What says of a tree that is false which test made it so: the first one, or all of which one had to be true."""
     if isinstance(node, Literal):
-        words, truth = node.test.words, node.is_negated
-        return lambda facts, recipient: words(facts, recipient, truth)
+        return node.test.words(node.is_negated)
     parts = [(_compiled(part), _explained(part)) for part in node.parts]
 
     def first_of(facts: Facts, recipient: bytes) -> str:

@@ -18,11 +18,8 @@ from mmgr.conditions.patterns import words
 from mmgr.protocol.constants import MacroStage
 from mmgr.protocol.macros import DEFAULT_MACROS, braced
 
-SEEN_BYTES = 1024
-"""What a regular expression sees of a name, an address or a macro."""
-
 SEEN_HEADER_BYTES = 8192
-"""What is seen of a header."""
+"""What a regular expression sees of a header."""
 
 Read = Callable[[Facts, bytes], Any]
 """Takes the facts and the recipient that is asked about."""
@@ -133,7 +130,7 @@ def header_values(facts: Facts, name: bytes) -> list[bytes]:
     """
     length = len(name)
     found = [value for key, value in facts.headers() if len(key) == length and key.lower() == name]
-    return [value[:SEEN_HEADER_BYTES].translate(None, b"\r\n").strip() for value in found] or [b""]
+    return [value.translate(None, b"\r\n").strip() for value in found] or [b""]
 
 
 def minute_of_day(time: LocalTime) -> int:
@@ -312,7 +309,7 @@ _ALL = (
         lambda facts, who: number(facts.macro(b"{cipher_bits}") or b"") or 0,
         reads=_reads(b"{cipher_bits}"),
     ),
-    _other("time", Kind.TIME, Stage.CONNECT, _minute, lambda minute: f"{minute // 60:02}:{minute % 60:02}"),
+    _other("time", Kind.TIME, Stage.CONNECT, _minute, lambda minute: "%02d:%02d" % divmod(minute, 60)),
     _other("weekday", Kind.WEEKDAY, Stage.CONNECT, lambda facts, who: facts.clock().weekday, WEEKDAYS.__getitem__),
     _other(
         "mta",

@@ -15,7 +15,6 @@ from typing import Any, Callable, NamedTuple
 from mmgr.conditions.expression_lexer import Token, did_you_mean, shown
 from mmgr.conditions.expression_names import (
     NAMES,
-    SEEN_BYTES,
     SEEN_HEADER_BYTES,
     TLS_VERSIONS,
     UNKNOWN,
@@ -29,10 +28,12 @@ from mmgr.conditions.expression_names import (
 )
 from mmgr.conditions.facts import Address, Facts
 from mmgr.conditions.patterns import LOCAL_NETWORKS, Networks, PatternError, parse_network
+from mmgr.conditions.regexes import SEEN_BYTES, SLOW, SLOW_HINT, finder, is_exponential
 
 Check = Callable[[Facts, bytes], bool]
 """Takes the facts and the recipient that is asked about."""
 
+Why = Callable[[Facts, bytes], str]
 Predicate = Callable[[Any], bool]
 Items = Sequence[Token]
 
@@ -55,6 +56,14 @@ _MTAS = ("postfix", "sendmail")
 _LOCAL = "local"
 
 
+_COUNTS = {
+    (Many.ANY, True): "one",
+    (Many.ANY, False): "none",
+    (Many.ALL, True): "every one",
+    (Many.ALL, False): "not every one",
+}
+
+
 class Test(NamedTuple):
     """What one test of an expression does. positive and negative continue a sentence that begins with the value."""
 
@@ -63,17 +72,16 @@ class Test(NamedTuple):
     positive: str
     negative: str
 
-    def words(self, facts: Facts, recipient: bytes, truth: bool) -> str:
-        """What the test found, as a sentence for people: ``client_address 192.0.2.7 is not in 192.0.2.0/29``."""
-        subject = self.subject
+    def words(self, truth: bool) -> Why:
+        """What says what the test found, for people: ``client_address 192.0.2.7 is not in 192.0.2.0/29``."""
+        subject, end = self.subject, self.positive if truth else self.negative
         if subject.kind is Kind.MAILBOX and subject.many is not Many.ONE:
-            count = len(facts.recipients)
-            if subject.many is Many.ANY:
-                return f"{'one' if truth else 'none'} of {count} recipients {self.positive}"
-            return f"{'every' if truth else 'not every'} one of {count} recipients {self.positive}"
+            begin = _COUNTS[subject.many, truth]
+            return lambda facts, recipient: f"{begin} of {len(facts.recipients)} recipients {self.positive}"
         if subject.kind is Kind.FLAG:
-            return self.positive if truth else self.negative
-        return f"{subject.text} {subject.tell(facts, recipient)} {self.positive if truth else self.negative}"
+            return lambda facts, recipient: end
+        begin, tell, end = f"{subject.text} ", subject.tell, f" {end}"
+        return lambda facts, recipient: begin + tell(facts, recipient) + end
 
 
 def is_set(subject: Subject, token: Token) -> Test:
@@ -174,9 +182,7 @@ def _matching(subject: Subject, item: Token) -> Predicate:
     if item.kind == "word":
         hint = f"write it between slashes: matches /{item.text}/"
         raise item.fault(f"{shown(item.text)} is no regular expression", hint)
-    search = _pattern(item).search
-    limit = SEEN_HEADER_BYTES if subject.text.startswith("header ") else SEEN_BYTES
-    return lambda value: search(value, 0, limit) is not None
+    return finder(_pattern(item), SEEN_HEADER_BYTES if subject.text.startswith("header ") else SEEN_BYTES)
 
 
 def _pattern(item: Token) -> re.Pattern[bytes]:
@@ -185,13 +191,16 @@ def _pattern(item: Token) -> re.Pattern[bytes]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            return re.compile(source, re.IGNORECASE)
+            pattern = re.compile(source, re.IGNORECASE)
+        if not is_exponential(source):
+            return pattern
     except re.error as error:
         before = len(source[: error.pos or 0].decode("utf-8", "ignore"))
         place = item._replace(column=item.column + 1 + before)
         raise place.fault(f"the regular expression is broken: {error.msg}") from None
     except (Warning, OverflowError, RecursionError, ValueError) as error:
         raise item.fault(f"the regular expression can't be used: {error}") from None
+    raise item.fault(f"the regular expression {SLOW}", SLOW_HINT)
 
 
 # ---- lists

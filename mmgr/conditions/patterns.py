@@ -9,12 +9,10 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Sequence
-from typing import Union
+from typing import Callable, TypeVar, Union
 
 from mmgr.conditions.facts import Address
-
-SEEN_BYTES = 1024
-"""What is longer is cut before anything is compared with it; host names and addresses have at most 320."""
+from mmgr.conditions.regexes import SEEN_BYTES, SLOW, SLOW_HINT, finder, is_exponential
 
 WORDS_BYTES = 100
 
@@ -26,16 +24,37 @@ _LOCAL = (
 )  # fmt: skip
 
 
-class PatternError(ValueError):
-    """An item of a list that can't be meant: problem says what is wrong with it, hint what to write instead."""
+Made = TypeVar("Made")
 
-    def __init__(self, problem: str, hint: str = "") -> None:
+
+class PatternError(ValueError):
+    """An item of a list that can't be meant: problem says what is wrong with it, hint what to write instead.
+
+    faults are all of the list's, this one first.
+    """
+
+    def __init__(self, problem: str, hint: str = "", others: Sequence[PatternError] = ()) -> None:
         super().__init__(problem, hint)
         self.problem = problem
         self.hint = hint
+        self.faults: tuple[PatternError, ...] = (self, *others)
 
     def __str__(self) -> str:
         return f"{self.problem} ({self.hint})" if self.hint else self.problem
+
+
+def each_made(make: Callable[[str], Made], items: Iterable[str]) -> list[Made]:
+    """What every item becomes. Raises PatternError with the faults of all items."""
+    made: list[Made] = []
+    wrong: list[PatternError] = []
+    for item in items:
+        try:
+            made.append(make(item))
+        except PatternError as error:
+            wrong += error.faults
+    if wrong:
+        raise PatternError(wrong[0].problem, wrong[0].hint, wrong[1:])
+    return made
 
 
 def words(data: bytes) -> str:
@@ -48,55 +67,64 @@ class Patterns:
     """A list of names. An item is a name, ".example.com" for all below that domain, or /a regular expression/.
 
     Upper and lower case are the same throughout. For addresses "@example.com" is all of that domain. A regular
-    expression is one of Python's, found anywhere in the first SEEN_BYTES unless it is anchored. Raises PatternError.
+    expression is one of Python's, found anywhere in the value unless it is anchored; ``regexes.finder`` says what it
+    sees of one that has more than SEEN_BYTES. Raises PatternError with the faults of all items.
     """
 
     def __init__(self, items: Iterable[str]) -> None:
         self.items = tuple(items)
         self._names: dict[bytes, str] = {}
         self._ends: dict[bytes, str] = {}
-        self._expressions: list[tuple[re.Pattern[str], str]] = []
-        for item in self.items:
-            if item[:1] == "/":
-                self._expressions.append((_expression(item), item))
-            else:
-                name = _name(item)
-                (self._ends if name[:1] in (b".", b"@") else self._names)[name] = item
+        self._expressions: list[tuple[Callable[[str], bool], str]] = []
+        each_made(self._add, self.items)
+        self._longest_end = max(map(len, self._ends), default=0)
+
+    def _add(self, item: str) -> None:
+        if item[:1] == "/":
+            self._expressions.append((finder(_expression(item), SEEN_BYTES), item))
+        else:
+            name = _name(item)
+            (self._ends if name[:1] in (b".", b"@") else self._names)[name] = item
 
     def match(self, value: bytes) -> str:
-        """The item that the value matches, "" if there is none. A dot at the end of the value does not count."""
+        """The item that the value matches, "" if there is none. A dot at the end of the value does not count.
+
+        Names are compared with the whole value, however long it is.
+        """
         if not self.items:
             return ""
-        name = value[:SEEN_BYTES].lower()
+        name = value.lower()
         if name[-1:] == b".":
             name = name[:-1]
         found = self._names.get(name) or (self._ends and self._by_end(name))
-        return found or self._by_expression(value[:SEEN_BYTES])
+        return found or self._by_expression(value)
 
     def _by_end(self, name: bytes) -> str:
-        for position in range(len(name)):
+        for position in range(max(1, len(name) - self._longest_end), len(name)):
             if name[position] in b".@":
                 found = self._ends.get(name[position:])
-                if found and position:
+                if found:
                     return found
         return ""
 
     def _by_expression(self, value: bytes) -> str:
+        if not self._expressions:
+            return ""
         text = value.decode("latin-1")
-        for expression, item in self._expressions:
-            if expression.search(text):
-                return item
-        return ""
+        return next((item for finds, item in self._expressions if finds(text)), "")
 
 
 def _expression(item: str) -> re.Pattern[str]:
     if len(item) < 3 or item[-1] != "/":
         raise PatternError(f"{item!r} is no regular expression", "write it between two slashes: /^mail[0-9]+\\./")
+    source = item[1:-1].encode("utf-8").decode("latin-1")  # names are bytes, seen as Latin-1; the list is UTF-8
     try:
-        # Names are bytes, seen as Latin-1; what is not ASCII in the list is UTF-8 there.
-        return re.compile(item[1:-1].encode("utf-8").decode("latin-1"), re.IGNORECASE | re.ASCII)
+        expression = re.compile(source, re.IGNORECASE | re.ASCII)
+        if not is_exponential(source):
+            return expression
     except (re.error, RecursionError, OverflowError) as error:
         raise PatternError(f"{item!r} is a broken regular expression: {error}") from None
+    raise PatternError(f"{item!r} {SLOW}", SLOW_HINT)
 
 
 def _name(item: str) -> bytes:
@@ -114,16 +142,15 @@ def _name(item: str) -> bytes:
 
 
 class Networks:
-    """A list of addresses and networks (192.0.2.7, 192.0.2.0/24, 2001:db8::/32). Raises PatternError.
+    """A list of addresses and networks (192.0.2.7, 192.0.2.0/24, 2001:db8::/32).
 
-    A look-up costs the number of different prefix lengths, not that of items.
+    Raises PatternError with the faults of all items. A look-up costs the number of different prefix lengths, not that of items.
     """
 
     def __init__(self, items: Iterable[str]) -> None:
         self.items = tuple(items)
         self._networks: dict[tuple[int, int], dict[int, str]] = {}
-        for item in self.items:
-            network = parse_network(item)
+        for item, network in zip(self.items, each_made(parse_network, self.items)):
             kept = self._networks.setdefault((network.version, _shift(network)), {})
             kept[int(network.network_address) >> _shift(network)] = item
 

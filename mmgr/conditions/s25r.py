@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from mmgr.conditions.base import Condition, Stage
 from mmgr.conditions.facts import Facts
-from mmgr.conditions.patterns import SEEN_BYTES, Patterns, words
+from mmgr.conditions.patterns import Patterns, words
+from mmgr.conditions.regexes import SEEN_BYTES
 
 WHITELIST = (
     ".google.com",

@@ -16,7 +16,7 @@ from typing import Callable
 
 from mmgr.conditions.base import NO_MACROS, Condition, Stage
 from mmgr.conditions.facts import Facts
-from mmgr.conditions.patterns import SEEN_BYTES
+from mmgr.conditions.regexes import SEEN_BYTES
 
 DUMMY_ID = b"dummy-id"
 """The queue id while there is none."""

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 
 from mmgr.conditions.base import NO_MACROS, Condition, Stage
 from mmgr.conditions.facts import Facts
-from mmgr.conditions.patterns import SEEN_BYTES, Patterns
+from mmgr.conditions.patterns import Patterns
+from mmgr.conditions.regexes import SEEN_BYTES
 
 ENVELOPE_FROM_DOMAINS = (
     "gmail.com",

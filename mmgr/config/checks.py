@@ -139,7 +139,7 @@ def _signed_too_early(config: Config) -> Iterator[Finding]:
         elif signers and _is_one_of(child.name, _CHANGERS) and not _FOR_STRANGERS & set(child.applicable_conditions):
             key = f"milters.{child.name}.connection_spec"
             problem = f"{child.name} may change messages that {signers[0]} has signed already"
-            yield Finding(key, problem, f"put [[{child.name}]] in front of [[{signers[0]}]]", False)
+            yield Finding(key, problem, f"[manager] milter_order = {child.name}, {signers[0]}", False)
 
 
 def _is_one_of(name: str, known: tuple[str, ...]) -> bool:

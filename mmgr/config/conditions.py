@@ -62,17 +62,17 @@ def compile_conditions(config: Config) -> Compiled:
     made: dict[str, Condition] = {}
     faults: list[Fault] = []
     for name, make in BUILT_IN.items():
-        settings = _settings_of(config, name)
+        settings, inherited_from = _settings_of(config, name)
         try:
             made[name] = make(**settings)
         except PatternError as error:
-            key = _key_at_fault(make, settings)
-            faults.append(Fault(".".join(filter(None, (CONDITIONS, name, key))), error.problem, error.hint))
+            if not inherited_from:  # else they have been told already
+                faults += _faults_of(name, make, settings, error)
     for own in config.conditions.own:
-        try:
+        wrong = list(_faults_of_own(own))
+        faults += wrong
+        if not wrong:
             made[own.name] = _own(own)
-        except _Wrong as wrong:
-            faults.append(wrong.fault)
     faults += _resolver_faults(config, made)
     found, plugin_errors = _plugins(config)
     for name, condition in found.items():
@@ -84,45 +84,55 @@ def compile_conditions(config: Config) -> Compiled:
     return Compiled(made, failed, tuple(faults), tuple(plugin_errors))
 
 
-class _Wrong(Exception):
-    """A condition of the configuration that can't be made."""
-
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(fault)
-        self.fault = fault
-
-
-def _settings_of(config: Config, name: str) -> dict[str, Any]:
+def _settings_of(config: Config, name: str) -> tuple[dict[str, Any], str]:
+    """The settings of a built-in condition, and the name of the condition that they are taken from, if it is another."""
     record: Any = config.conditions.built_in.get(name)
+    inherited_from = ""
     if name == _NOT_LISTED and isinstance(record, DnsblSettings) and not record.services:
-        record = config.conditions.built_in.get(_LISTED)
-    return {} if record is None else {each.name: getattr(record, each.name) for each in dataclasses.fields(record)}
+        inherited_from, record = _LISTED, config.conditions.built_in.get(_LISTED)
+    if record is None:
+        return {}, ""
+    return {each.name: getattr(record, each.name) for each in dataclasses.fields(record)}, inherited_from
 
 
-def _key_at_fault(make: Callable[..., Condition], settings: Mapping[str, Any]) -> str:
-    """The setting that can't even be had alone; "" if it takes several to go wrong."""
-    for key, value in settings.items():
-        try:
-            make(**{key: value})
-        except PatternError:
-            return key
-    return ""
+def _faults_of(
+    name: str, make: Callable[..., Condition], settings: Mapping[str, Any], error: PatternError
+) -> Iterator[Fault]:
+    """All faults of a condition that can't be made: those that each setting has alone, else what several make."""
+    alone = {key: _refused(lambda key=key, value=value: make(**{key: value})) for key, value in settings.items()}
+    for key, faults in alone.items():
+        yield from (Fault(f"{CONDITIONS}.{name}.{key}", each.problem, each.hint) for each in faults)
+    if not any(alone.values()):
+        yield Fault(f"{CONDITIONS}.{name}", error.problem, error.hint)
 
 
-def _own(own: OwnCondition) -> Condition:
+def _refused(make: Callable[[], Condition]) -> tuple[PatternError, ...]:
+    try:
+        make()
+    except PatternError as error:
+        return error.faults
+    return ()
+
+
+def _faults_of_own(own: OwnCondition) -> Iterator[Fault]:
     key = f"{CONDITIONS}.{own.name}"
     if bool(own.expression) == bool(own.accounts):
         problem = "has both an expression and accounts" if own.expression else "has neither expression nor accounts"
-        raise _Wrong(Fault(key, problem, "write expression = ... or accounts = ..., one of them"))
-    try:
-        if own.accounts:
-            return RestrictAccounts(own.name, own.accounts, own.description)
-        return compile_expression(own.name, own.expression, own.description)
-    except PatternError as error:
-        raise _Wrong(Fault(f"{key}.accounts", error.problem, error.hint)) from error
-    except ExpressionError as error:
-        problem = f"column {error.column}: {error.problem}"
-        raise _Wrong(Fault(f"{key}.expression", problem, error.hint, error.line - 1)) from error
+        yield Fault(key, problem, "write expression = ... or accounts = ..., one of them")
+    if own.accounts:
+        for each in _refused(lambda: RestrictAccounts(own.name, own.accounts, own.description)):
+            yield Fault(f"{key}.accounts", each.problem, each.hint)
+    if own.expression:
+        try:
+            compile_expression(own.name, own.expression, own.description)
+        except ExpressionError as error:
+            yield Fault(f"{key}.expression", f"column {error.column}: {error.problem}", error.hint, error.line - 1)
+
+
+def _own(own: OwnCondition) -> Condition:
+    if own.accounts:
+        return RestrictAccounts(own.name, own.accounts, own.description)
+    return compile_expression(own.name, own.expression, own.description)
 
 
 def _resolver_faults(config: Config, made: Mapping[str, Condition]) -> Iterator[Fault]:

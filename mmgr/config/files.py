@@ -52,19 +52,31 @@ def _in_directory(directory: str, errors: list[ConfigError]) -> list[str]:
     return []
 
 
-def with_lists(items: tuple[str, ...], named_in: str) -> tuple[str, ...]:
-    """The items of a list, with those of a file in the place of ``file:PATH``; a relative path begins beside named_in.
+def with_lists(items: tuple[str, ...], named_in: str) -> tuple[tuple[str, ...], list[ValueRefused]]:
+    """The items of a list, with those of a file in the place of ``file:PATH``; and what is wrong with such files.
 
-    Such a file has an item in each line, and comments behind '#'. Raises ValueRefused.
+    A relative path begins beside named_in. Such a file has an item in each line, and comments behind '#'.
     """
     found: list[str] = []
+    faults: list[ValueRefused] = []
     for item in items:
         if item.startswith(LIST_PREFIX):
             path = os.path.join(os.path.dirname(named_in), item[len(LIST_PREFIX) :])
-            found += _listed_in(path)
+            try:
+                found += _listed_in(path)
+            except ValueRefused as fault:
+                faults.append(fault)
         else:
             found.append(item)
-    return tuple(found)
+    return tuple(found), faults
+
+
+def is_directory(path: str) -> bool:
+    """Whether there is a directory of that name."""
+    try:
+        return os.path.isdir(path)
+    except ValueError:  # a NUL in it
+        return False
 
 
 def _listed_in(path: str) -> list[str]:

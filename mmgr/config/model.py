@@ -86,6 +86,7 @@ class ManagerSettings:
     pid_file: str = ""
     fallback_status: FallbackStatus = FallbackStatus.ACCEPT
     envelope_dispatch: EnvelopeDispatch = EnvelopeDispatch.PARALLEL
+    milter_order: tuple[str, ...] = ()
     chunk_size_bytes: int = 65535
     spool_threshold_bytes: int = 1048576
     spool_directory: str = ""

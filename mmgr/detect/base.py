@@ -52,7 +52,7 @@ class Detected:
     None where nothing says where it listens. is_enabled says whether it is started at boot and its own settings let it
     work as a milter; why_not, why it is not. conditions are those that it gets by default. unit is the file that starts
     it; user and group run it, socket_group is who may connect, each "" where unknown. extra_timeout_s is what it takes
-    longer than the usual deadlines (a tarpit), 0 for nothing.
+    longer than the usual deadlines (a tarpit), 0 for nothing, extra_timeout_where says so.
     """
 
     name: str
@@ -65,6 +65,7 @@ class Detected:
     group: str = ""
     socket_group: str = ""
     extra_timeout_s: float = 0.0
+    extra_timeout_where: Where | None = None
     why_not: str = ""
 
 

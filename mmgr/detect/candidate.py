@@ -105,6 +105,7 @@ class Reading:
     user: str = ""
     group: str = ""
     extra_timeout_s: float = 0.0
+    extra_timeout_where: Where | None = None
     problems: tuple[Problem, ...] = ()
 
 

@@ -108,6 +108,7 @@ class _Search:
             group=service.group or reading.group,
             socket_group=reading.socket_group,
             extra_timeout_s=reading.extra_timeout_s,
+            extra_timeout_where=reading.extra_timeout_where,
             why_not=why_not,
         )
         self.found.append((offer, detected))

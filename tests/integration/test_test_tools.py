@@ -250,7 +250,8 @@ def test_the_modified_message_is_printed_like_the_incumbents(tmp_path: Path) -> 
 def test_colours_are_for_terminals_and_for_whoever_asks(tmp_path: Path) -> None:
     with client(tmp_path, *EDITS) as milter:
         assert b"\x1b[" not in server(milter.spec, "--output-message").stdout
-        assert b"\x1b[01;32m+ X-First" in server(milter.spec, "--output-message", "--color=yes").stdout
+        for asked in ("--color=yes", "--color"):
+            assert b"\x1b[01;32m+ X-First" in server(milter.spec, "--output-message", asked).stdout
         main_fd, terminal_fd = pty.openpty()
         with os.fdopen(main_fd, "rb", buffering=0) as screen, os.fdopen(terminal_fd, "wb") as terminal:
             arguments = command("test_server", "-s", milter.spec, "--output-message")

@@ -34,6 +34,7 @@ def examine(service: Service, tree: Tree, platform: Platform) -> Reading:
             socket_group=service.group or reading.group_of(tree, name),
             user=reading.user_of(name),
             extra_timeout_s=greylist.tarpit_s.value if greylist.tarpit_s else 0.0,
+            extra_timeout_where=greylist.tarpit_s.where if greylist.tarpit_s else None,
             problems=(*problems, *reading.closed_socket(service, socket, mode, _MODE_HINT)),
         ),
     )

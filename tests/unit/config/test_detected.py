@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from mmgr.config.detected import layer_of
+from mmgr.config.detected import layer_of, remembering
 from mmgr.config.loader import LoadResult, load
 from mmgr.config.writer import show
 from mmgr.detect.base import Detected, Detection, Found, Problem, Where
 from mmgr.endpoint import parse_endpoint
+from mmgr.errors import ConfigErrors
 from tests.support.configuration import Directory
 
 UNIT = """[Unit]
@@ -128,3 +129,58 @@ def test_a_milter_that_can_not_be_used_is_shown_with_the_reason(directory: Direc
     config = read(directory, root).config
     reason = "# detected: /etc/opendkim.conf (no Socket is set)\nenabled = no\n"
     assert (config.enabled_children, reason in show(config)) == ((), True)
+
+
+def test_what_was_read_before_counts_where_a_file_can_not_be_read_any_more() -> None:
+    assumed = detected(connection_spec=Found("unix:/guess", Where("the package's default", is_assumed=True)))
+    before = Detection("x", (detected(spec="inet:41003@localhost", extra_timeout_s=60.0),))
+    (milter,) = remembering(Detection("x", (assumed,)), before).milters
+    assert milter == before.milters[0]
+
+
+def test_that_a_milter_was_switched_off_counts_all_the_same() -> None:
+    where = Where("/unit")
+    guess = Found("unix:/guess", Where("the package's default", is_assumed=True))
+    off = detected(connection_spec=guess, is_enabled=Found(False, where), why_not="disabled")
+    (milter,) = remembering(Detection("x", (off,)), Detection("x", (detected(),))).milters
+    assert (milter.is_enabled.value, milter.why_not) == (False, "disabled")
+
+
+def test_what_is_read_now_wins_over_what_was_read_before() -> None:
+    (milter,) = remembering(Detection("x", (detected(spec="unix:/new"),)), Detection("x", (detected(),))).milters
+    assert milter.connection_spec is not None
+    assert milter.connection_spec.value == "unix:/new"
+
+
+def test_a_reload_as_another_user_keeps_the_socket(directory: Directory, root: Path) -> None:
+    first = read(directory, root)
+    (root / "etc/opendkim.conf").unlink()
+    (root / "etc/opendkim.conf").symlink_to("opendkim.conf")  # not even root can read that
+    second = load(str(directory.path), None, str(root), first.detection)
+    assert second.config.children[0].connection_spec == first.config.children[0].connection_spec
+    assert any("opendkim.conf" in warning for warning in second.warnings)
+
+
+def test_the_order_can_be_chosen(directory: Directory, root: Path) -> None:
+    directory.write("[manager]\nmilter_order = mine, opendkim\n[milters]\n[[other]]\nconnection_spec = unix:/o\n")
+    directory.write("[milters]\n[[mine]]\nconnection_spec = unix:/m\n", "milter-manager.local.conf")
+    assert [child.name for child in read(directory, root).config.children] == ["mine", "opendkim", "other"]
+
+
+def test_an_order_of_unknown_milters_is_a_fault(directory: Directory, root: Path) -> None:
+    directory.write("[manager]\nmilter_order = opendikm\n")
+    with pytest.raises(ConfigErrors, match=r"there is no milter 'opendikm' \(did you mean opendkim\?\)"):
+        read(directory, root)
+
+
+def test_settings_of_a_milter_that_is_not_installed_any_more_stop_nothing(directory: Directory, root: Path) -> None:
+    directory.write("[milters]\n[[spamass-milter]]\nfallback_status = reject\n")
+    result = read(directory, root)
+    assert [child.name for child in result.config.enabled_children] == ["opendkim"]
+    assert any("spamass-milter.connection_spec: it was not found here" in warning for warning in result.warnings)
+
+
+def test_a_misspelt_milter_is_a_fault_with_a_hint(directory: Directory, root: Path) -> None:
+    directory.write("[milters]\n[[opendkmi]]\nfallback_status = reject\n")
+    with pytest.raises(ConfigErrors, match=r"did you mean opendkim\?"):
+        read(directory, root)
