@@ -273,12 +273,17 @@ def _missing(config: Config) -> Iterator[str]:
 
 def _missing_identity(user: str, group: str) -> Iterator[str]:
     """The user and the group each alone, so that both are told of."""
-    for key, pair in (("effective_user", (user, "")), ("effective_group", ("", group))):
-        try:
-            if any(pair) or key == "effective_user":  # with neither, whether there is somebody to become
-                privileges.look_up(*pair) if key == "effective_user" else privileges.check_group(group)
-        except PrivilegeError as error:
-            yield f"security.{key}: {error}"
+    try:
+        privileges.look_up(user, "")
+    except PrivilegeError as error:
+        yield f"security.effective_user: {error}"
+    try:
+        if group and os.geteuid() == 0:
+            privileges.group_id(group)
+        elif group:
+            privileges.look_up("", group)
+    except PrivilegeError as error:
+        yield f"security.effective_group: {error}"
 
 
 def _unreachable(config: Config) -> Iterator[str]:

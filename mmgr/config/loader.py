@@ -56,7 +56,10 @@ def load(
         reading.directory(directory)
     for key, value in (overrides or {}).items():
         reading.override(key, value)
-    if root is not None:
+    if root is not None and not files.is_directory(root):
+        where = Origin(COMMAND_LINE, COMMAND_LINE)
+        reading.error(where, "--root", f"{shown(root)} is not a directory", "name the top of a tree, or leave it out")
+    elif root is not None:
         reading.detect(root, before)
     return LoadResult(reading.finish(directory), tuple(reading.warnings), reading.detection)
 
