@@ -54,8 +54,11 @@ _FAILED = re.compile(
     rb"fallback=(?:accept|reject|discard|temporary-failure)(?: repeated=(\d{1,6}))?\s*"
 )
 _CHILD = re.compile(
-    rb"([^,]+?):\(?(?:(stopped)\(\S*?\)|([a-z-]{1,20}))\)?:" + _SECONDS + rb"(?:,(?=\S)|\Z)",
+    rb"([^,]{1,200}?):\(?(?:(stopped)\(\S{0,200}?\)|([a-z-]{1,20}))\)?:" + _SECONDS + rb"(?:,(?=\S)|\Z)",
 )
+"""Bounded, and matched at one place after the other: a hostile list costs no more than its length."""
+
+MESSAGE_BYTES_MAX = 65536
 
 
 class Minute:
@@ -139,7 +142,7 @@ class Ledger:
         taker = self._takers.get(line.message.partition(b" ")[0])
         if taker is None:
             return
-        if taker(line):
+        if len(line.message) <= MESSAGE_BYTES_MAX and taker(line):
             self.n_counted += 1
         else:
             self.n_damaged += 1
@@ -251,11 +254,14 @@ def _children(listed: bytes) -> list[tuple[bytes, bytes, bytes, bytes]] | None:
     if listed == b"-":
         return []
     found: list[tuple[bytes, bytes, bytes, bytes]] = []
-    end = 0
-    for each in _CHILD.finditer(listed):
+    match, at, end = _CHILD.match, 0, len(listed)
+    while at < end:
+        each = match(listed, at)
+        if each is None:
+            return None
         name, stopped, verdict, seconds = each.groups(b"")
-        if each.start() != end or (verdict and verdict not in _STATUSES):
+        if verdict and verdict not in _STATUSES:
             return None
         found.append((name, stopped, verdict, seconds))
-        end = each.end()
-    return found if end == len(listed) else None
+        at = each.end()
+    return found

@@ -11,7 +11,7 @@ import calendar
 import json
 import re
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 IDENT = "milter-manager"
 DAY_S = 86400
@@ -21,6 +21,7 @@ OLDEST_S = 400 * DAY_S
 YEARS_BACK = 9
 """A line of the 29th of February may have to look so far for its year."""
 
+ENTRY_BYTES_MAX = 1 << 17
 CACHE_MAX = 20000
 TWINS_MAX = 10000
 
@@ -64,10 +65,8 @@ class HeadReader:
     def stamp(self, line: bytes) -> int | None:
         """The minute of any line of a log, whoever wrote it; None if it has none."""
         if line[:1] == b"{":
-            try:
-                return int(json.loads(line)["__REALTIME_TIMESTAMP"]) // 60_000_000 * 60
-            except (ValueError, TypeError, KeyError, RecursionError):
-                return None
+            entry = _entry(line)
+            return None if entry is None else entry[0] // 60_000_000 * 60
         head = _STAMP.match(line)
         if head is None:
             return None
@@ -87,11 +86,10 @@ class HeadReader:
         return self._unless_twin(minute, host, line[head.end() :])
 
     def _journal(self, line: bytes) -> Line | None:
-        try:
-            entry = json.loads(line)
-            stamp_us = int(entry["__REALTIME_TIMESTAMP"])
-        except (ValueError, TypeError, KeyError, RecursionError):
+        found = _entry(line)
+        if found is None:
             return None
+        stamp_us, entry = found
         self.has_journal = True
         if entry.get("SYSLOG_IDENTIFIER") != IDENT or not self._skip_until_us < stamp_us <= (self._now + DAY_S) * 1e6:
             return None
@@ -141,21 +139,34 @@ class _Twins:
     """Knows which messages came in the other form: ``is_known`` is right however often one text really is logged."""
 
     def __init__(self) -> None:
-        self._new: dict[bytes, list[int]] = {}
-        self._old: dict[bytes, list[int]] = {}
+        self._new: dict[int, list[int]] = {}
+        self._old: dict[int, list[int]] = {}
         self._is_needed = False
 
     def is_known(self, message: bytes, is_stamped: bool) -> bool:
         """Counts the message; True if as many of the other form came before."""
         self._is_needed = self._is_needed or is_stamped
-        counts = self._new.get(message) or self._old.get(message)
+        key = hash(message)
+        counts = self._new.get(key) or self._old.get(key)
         if counts is None:
             counts = [0, 0]
         if len(self._new) >= (TWINS_MAX if self._is_needed else TWINS_MAX // 20):
             self._old, self._new = self._new, {}
-        self._new[message] = counts
+        self._new[key] = counts
         counts[is_stamped] += 1
         return counts[is_stamped] <= counts[not is_stamped]
+
+
+def _entry(line: bytes) -> tuple[int, dict[str, Any]] | None:
+    """An entry of the journal and its time in microseconds; None for any other JSON."""
+    try:
+        entry: Any = json.loads(line) if len(line) <= ENTRY_BYTES_MAX else None
+        stamp = entry["__REALTIME_TIMESTAMP"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    if not (isinstance(stamp, str) and re.fullmatch(r"[0-9]{1,17}", stamp)):
+        return None
+    return int(stamp), entry
 
 
 def _text_of(message: object) -> bytes:

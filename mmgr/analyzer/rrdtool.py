@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmgr.analyzer.faults import RrdtoolFailed, RrdtoolMissing
+from mmgr.analyzer.faults import OutputUnwritable, RrdtoolFailed, RrdtoolMissing
 
 PROGRAM = "rrdtool"
 INSTALL = "install it (EL: dnf install rrdtool, Debian: apt-get install rrdtool)"
+_NO_ROOM = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 _UNQUOTABLE = frozenset("\"'\n\r\0")
 
 
@@ -64,7 +66,8 @@ class Rrdtool:
             if line.startswith("OK "):
                 return said
             if line.startswith("ERROR:"):
-                raise RrdtoolFailed(f"{PROGRAM} {' '.join(words[:2])}: {line[6:].strip()}")
+                fault = OutputUnwritable if line.endswith(_NO_ROOM) else RrdtoolFailed
+                raise fault(f"{PROGRAM} {' '.join(words[:2])}: {line[6:].strip()}")
             said.append(line)
         raise RrdtoolFailed(
             f"{PROGRAM} ended in the middle of its work ({words[0]}){': ' if said else ''}{' '.join(said)}"

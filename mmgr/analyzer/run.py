@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmgr.analyzer import positions
-from mmgr.analyzer.counting import Ledger
+from mmgr.analyzer.counting import MANAGER, Ledger
 from mmgr.analyzer.faults import AlreadyRunning, OutputUnwritable, RrdtoolFailed
 from mmgr.analyzer.graphs import PERIODS, Graph, is_png
 from mmgr.analyzer.heads import OLDEST_S, HeadReader
@@ -25,8 +25,8 @@ from mmgr.analyzer.store import WORK_NAME, Store, known, last_of
 GRACE_S = 60
 """So long after a minute its last lines may come."""
 
-MINUTES_MAX = 3000
-MINUTES_KEPT = 1500
+MINUTES_MAX = 600
+MINUTES_KEPT = 300
 """When more minutes than the one are at hand, all but the newest of the other go into the databases."""
 
 LOCK_NAME = ".lock"
@@ -96,6 +96,7 @@ def _update(paths: list[str], directory: Path, rrdtool: Rrdtool, now: float, led
     state = positions.load(directory)
     store = Store(directory, rrdtool)
     ledger.minutes, ledger.sessions = state.pending, state.sessions
+    ledger.children = {each.child for each in known(directory)} - {MANAGER}
     heads = HeadReader(now, state.journal_until_us)
     has_pipe = False
     with opened(paths, state, now) as sources:

@@ -16,6 +16,9 @@ REPORTS = (
     *("sender_id_pass", "sender_id_fail", "dkim_pass", "dkim_fail", "dkim_adsp_pass", "dkim_adsp_fail"),
 )
 
+VALUE_BYTES_MAX = 8192
+"""What stands behind that in a header is not looked at."""
+
 _TAG = rb"\(\d+\)"
 _SECONDS = rb"([0-9.e+-]{1,30})"
 _SESSION_END = re.compile(rb"\[session\]\[end\]\[[\w-]+\]\[([a-z-]+)\]\[" + _SECONDS + rb"\]" + _TAG)
@@ -85,6 +88,7 @@ _PARSERS = (
 
 def reports_of(name: bytes, value: bytes) -> list[str]:
     """What a header that a milter added tells; name in small letters."""
+    value = value[:VALUE_BYTES_MAX]
     if name in (b"x-spam", b"x-spam-flag"):
         return ["spam"] if value.strip().lower().startswith(b"yes") else []
     if name == b"x-spam-status":

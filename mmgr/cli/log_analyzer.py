@@ -12,6 +12,7 @@ from mmgr import __version__
 from mmgr.analyzer.faults import AlreadyRunning, AnalyzerError, LogUnreadable, OutputUnwritable, RrdtoolMissing
 from mmgr.analyzer.run import Summary, Wishes, analyze
 from mmgr.analyzer.sources import STANDARD_INPUT
+from mmgr.cli.writing import Writer
 
 PROGRAM = "milter-manager-log-analyzer"
 
@@ -30,7 +31,7 @@ logs: what syslog writes (maillog), our own log files, and the output of journal
 files may be compressed by gzip, bzip2 or xz. A file is read from where the last run stopped, also after it was rotated.
 
 exit codes: 0 done; 1 rrdtool failed; 2 usage; 66 a log can't be read; 69 there is no rrdtool; 74 the output can't be
-written (the databases are as they were); 75 another run is at work there; 130 interrupted.
+written (the databases are whole, and the next run goes on); 75 another run is at work there; 130 interrupted.
 """
 
 
@@ -94,13 +95,16 @@ def _complain(text: str) -> None:
 
 
 def _tell(summary: Summary) -> None:
-    print(f"lines read: {summary.n_lines}")
-    print(f"counted: {summary.n_counted}")
-    print(f"damaged (cut, or mixed with others): {summary.n_damaged}")
-    print(f"with a time that can't be, or from too long ago: {summary.n_implausible}")
-    print(f"counts that came too late for their minute: {summary.n_late}")
-    print(f"milters left out, as there are too many or their names are too long: {summary.n_left_out}")
-    print(f"graphs: {summary.n_graphs}")
+    said = {
+        "lines read": summary.n_lines,
+        "counted": summary.n_counted,
+        "damaged (cut, or mixed with others)": summary.n_damaged,
+        "with a time that can't be, or from too long ago": summary.n_implausible,
+        "counts that came too late for their minute": summary.n_late,
+        "milters left out, as there are too many or their names are too long": summary.n_left_out,
+        "graphs": summary.n_graphs,
+    }
+    Writer().write("".join(f"{what}: {number}\n" for what, number in said.items()).encode())
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 
 from mmgr import __version__
+from mmgr.cli.writing import Writer
 from mmgr.performance.picture import picture, read
 
 PROGRAM = "milter-performance-analyzer"
@@ -24,6 +25,7 @@ def make_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
+        usage="%(prog)s [OPTION...] [FILE...]",
         description="Draws response times and throughput over time, from what milter-performance-check measured.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -50,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
             with open(given.output, "w", encoding="utf-8") as file:
                 file.write(text)
         else:
-            print(text, end="", flush=True)
+            Writer().write(text.encode("utf-8", "backslashreplace"))
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         print(f"{PROGRAM}: {where}{error.strerror}", file=sys.stderr)

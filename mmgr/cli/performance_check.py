@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from mmgr.cli.performance_check_options import ENDLESS, MECHANISMS, PROGRAM, STANDS_FOR, make_parser
+from mmgr.cli.writing import Writer
 from mmgr.errors import MmgrError
 from mmgr.performance import report
 from mmgr.performance.load import Load, Running
@@ -127,6 +128,7 @@ class Check:
         self._plan = plan
         self._data = data
         self._tally = report.Tally()
+        self._writer = Writer()
         self._row: list[Result] = []
         self._row_began = self._drawn_at = 0.0
         self._has_bar = plan.given.progress and plan.given.report_periodically is None and _is_terminal()
@@ -137,7 +139,7 @@ class Check:
         if self._data is not None:
             print(report.STATISTICS_HEAD, file=self._data)
         if given.report_periodically is not None:
-            print(report.TABLE_HEAD, flush=True)
+            self._say(report.TABLE_HEAD)
         was_interrupted = False
         load, senders, target = self._plan.load, self._plan.senders, self._plan.target
         with Running(load, senders, target) as running:
@@ -150,12 +152,18 @@ class Check:
         self._end_lines()
         has_files = len(self._plan.load.mails) > 1
         text = report.summary(self._tally, elapsed_s, has_files, given.report_failure_responses)
-        print(_printable(text), end="", flush=True)
+        self._say(_printable(text).rstrip("\n"))
         codes = [code for outcome, code in EXIT_OF_OUTCOME.items() if self._tally.outcomes[outcome]]
         return EXIT_INTERRUPTED if was_interrupted else next(iter(codes), 0)
 
+    def _say(self, text: str) -> None:
+        self._writer.write(text.encode("utf-8", "backslashreplace") + b"\n")
+
     def _collect(self, running: Running) -> None:
+        """All results, unless nobody reads any more what we print of them."""
         for result in running:
+            if self._writer.is_broken:
+                return
             if result is not None:
                 self._take(result)
             now = time.monotonic()
@@ -179,7 +187,7 @@ class Check:
 
     def _print_row(self, now: float) -> None:
         clock = time.strftime("%H:%M:%S", time.localtime())
-        print(report.table_row(clock, self._row, self._tally.n_mails, now - self._row_began), flush=True)
+        self._say(report.table_row(clock, self._row, self._tally.n_mails, now - self._row_began))
         self._row.clear()
         self._row_began = now
 
@@ -202,7 +210,7 @@ class Check:
         if self._plan.given.report_periodically is not None:
             if self._row:
                 self._print_row(time.monotonic())
-            print()
+            self._say("")
 
 
 def _is_terminal() -> bool:

@@ -48,6 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
+        usage="%(prog)s [OPTION...] [MAIL...]",
         description="Sends mails to an MTA, many at once if wanted, and tells how long it took.",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

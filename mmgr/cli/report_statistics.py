@@ -14,6 +14,7 @@ import psutil
 
 from mmgr import __version__
 from mmgr.cli import values
+from mmgr.cli.writing import Writer
 
 PROGRAM = "milter-report-statistics"
 EXIT_NONE = 1
@@ -83,24 +84,24 @@ def main(arguments: list[str] | None = None) -> int:
         return EXIT_NONE
     watch = Watch(given.targets, pids, given.filter)
     try:
-        print(HEAD, flush=True)
         _report(watch, given.interval, given.count)
     except KeyboardInterrupt:
         pass  # the way to end it
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
 def _report(watch: Watch, interval_s: float, count: int | None) -> None:
+    writer = Writer()
+    writer.write(HEAD.encode() + b"\n")
     due = time.monotonic()
     reported = 0
     while True:
         clock = time.strftime("%H:%M:%S")
         rows = list(watch.rows())
-        print("\n".join(f"{clock} {row}" for row in rows or ["not found"]), flush=True)
+        text = "".join(f"{clock} {row}\n" for row in rows or ["not found"])
+        writer.write(text.encode("utf-8", "backslashreplace"))
         reported += 1
-        if reported == count:
+        if reported == count or writer.is_broken:
             return
         due = max(due + interval_s, time.monotonic())
         time.sleep(max(0.0, due - time.monotonic()))

@@ -123,15 +123,14 @@ class _Automaton:
     def __init__(self) -> None:
         self._masks: list[int] = []
         self._follow: list[Ways] = []
-        self._loops: list[tuple[int, int]] = []
-        self._depth = 0
+        self._loops: list[range] = []
         self._looks = 0
 
     def is_ambiguous(self, tree: Any) -> bool:
         """Whether a repetition without end can repeat one text in two ways."""
         try:
             self._sequence(tree)
-            return any(self._is_ambiguous_loop(range(*loop)) for loop in self._loops)
+            return any(self._is_ambiguous_loop(loop) for loop in self._loops if not self._is_inside(loop))
         except _TooLarge:
             return True
 
@@ -176,24 +175,19 @@ class _Automaton:
 
     def _repeated(self, least: int, most: int, tree: Any) -> _Part:
         start = len(self._masks)
-        self._depth += 1
         body = self._sequence(tree)
-        self._depth -= 1
         end = len(self._masks)
         if most <= 1:
             return _optional(body) if least == 0 and most else body if most else _Part()
         if most * (end - start) <= EXPANDED_MAX:
             return self._written_out(body, least, most, tree)
         self._link(body.last, body.first)
-        if not self._depth:
-            self._loops.append((start, end))
+        self._loops.append(range(start, end))
         return _optional(body) if least == 0 else body
 
     def _written_out(self, body: _Part, least: int, most: int, tree: Any) -> _Part:
         """least copies one behind the other, and each further one inside of the one before."""
-        self._depth += 1
         copies = [body, *(self._sequence(tree) for _ in range(most - 1))]
-        self._depth -= 1
         whole = _Part()
         for number in reversed(range(most)):
             whole = self._joined(copies[number], whole)
@@ -206,6 +200,10 @@ class _Automaton:
             raise _TooLarge
 
     # ---- two ways
+
+    def _is_inside(self, loop: range) -> bool:
+        """Is it a part of another loop, which is looked at whole?"""
+        return any(loop != other and loop.start in other and loop.stop <= other.stop for other in self._loops)
 
     def _is_ambiguous_loop(self, loop: range) -> bool:
         """Every place of a loop leads to every other, so two ways that part and meet again can do so for ever."""

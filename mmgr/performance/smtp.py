@@ -73,9 +73,11 @@ def deliver(target: Target, mail: Mail, load_began: float) -> Result:
 
 def _connected(target: Target, mail: Mail) -> smtplib.SMTP:
     name = (mail.helo or b"localhost").decode("ascii", "replace")
-    connection = smtplib.SMTP(local_hostname=name, timeout=target.reading_timeout_s)
     try:
-        _expect(connection.connect(target.host, target.port), 220)
+        connection = smtplib.SMTP(target.host, target.port, name, target.reading_timeout_s)
+    except smtplib.SMTPConnectError as error:
+        raise Answer(error.smtp_code, _bytes_of(error.smtp_error)) from error
+    try:
         _greet(connection)
         if target.connect_host or target.connect_address:
             _become(connection, target)
@@ -87,6 +89,10 @@ def _connected(target: Target, mail: Mail) -> smtplib.SMTP:
         connection.close()
         raise
     return connection
+
+
+def _bytes_of(text: bytes | str) -> bytes:
+    return text if isinstance(text, bytes) else text.encode("utf-8", "backslashreplace")
 
 
 def _greet(connection: smtplib.SMTP) -> None:

@@ -239,3 +239,15 @@ def test_the_version_is_shown(manager: Manager) -> None:
     ended = run(manager, "--version")
     assert ended.returncode == 0
     assert ended.stdout.startswith("milter-manager ")
+
+
+def test_a_user_and_a_group_that_are_not_there_are_both_told(manager: Manager) -> None:
+    with main_file(manager).open("a", encoding="utf-8") as file:
+        file.write("[security]\neffective_user = no-such-user\neffective_group = no-such-group\n")
+    done = run(manager, "--check-config")
+    assert (done.returncode, done.stderr.count("there is no user"), done.stderr.count("no group")) == (EX_CONFIG, 1, 1)
+
+
+def test_a_root_that_is_no_directory_is_a_fault_that_names_it(manager: Manager) -> None:
+    done = run(manager, "--show-config", "--root", "/no/such/tree")
+    assert (done.returncode, "'/no/such/tree' is not a directory" in done.stderr) == (EX_CONFIG, True)

@@ -108,3 +108,8 @@ def test_a_faulty_configuration_is_refused_with_all_its_faults(explain: Explain,
 
 def test_an_option_that_makes_no_sense_is_a_usage_error(explain: Explain) -> None:
     assert explain("--macro", "x").returncode == 2
+
+
+def test_a_root_that_is_no_directory_is_refused(explain: Explain) -> None:
+    done = explain("--root", "/no/such/tree")
+    assert (done.returncode, "'/no/such/tree' is not a directory" in done.stderr) == (1, True)

@@ -150,6 +150,18 @@ def test_any_list_of_milters_counts_or_is_damage(listed: bytes) -> None:
     assert ledger.n_counted + ledger.n_damaged == 1
 
 
+@pytest.mark.parametrize("piece", ["a:stopped(", "a:", "a,", "(", ":stopped():", "a:accept:0.1000,"])
+def test_a_long_hostile_list_costs_no_more_than_its_length(piece: str) -> None:
+    """The limit of time of every test is what fails here."""
+    listed = (piece * 60000)[:60000]
+    ledger = ledger_of(*(transaction(children=f"{listed}x") for _ in range(50)))
+    assert (ledger.n_damaged, ledger.n_counted) == (50, 0)
+
+
+def test_a_message_that_is_longer_than_any_of_ours_is_damage() -> None:
+    assert ledger_of(f"{transaction()} more={'x' * 70000}").n_damaged == 1
+
+
 # ---- the lines of milter manager 2
 
 
@@ -205,6 +217,21 @@ def test_a_statistics_line_that_was_cut_is_damage() -> None:
     ledger = Ledger(has_statistics=True)
     ledger.take(Line(MINUTE, b"", b"[statistics] [session][end][end-of-message][pa"))
     assert ledger.n_damaged == 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.one_of(st.binary(max_size=200), st.binary(max_size=60).map(lambda v: b"[milter][header][add](1): <X-Spam=" + v))
+)
+def test_any_statistics_line_counts_or_is_damage_or_nothing(text: bytes) -> None:
+    ledger = Ledger(has_statistics=True)
+    ledger.take(Line(MINUTE, b"", b"[statistics] " + text))
+    assert ledger.n_counted + ledger.n_damaged == 1
+
+
+def test_a_long_hostile_header_costs_no_more_than_its_length() -> None:
+    value = "dkim=neutral " * 4500
+    statistics_of(*[f"[milter][header][add](2): <Authentication-Results={value}>: m"] * 20)
 
 
 def test_our_own_lines_do_not_count_beside_statistics() -> None:

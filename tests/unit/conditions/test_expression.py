@@ -235,7 +235,42 @@ def test_a_header_is_looked_at_up_to_8192_bytes() -> None:
 
 def test_a_name_is_looked_at_up_to_1024_bytes_by_a_regular_expression() -> None:
     facts = replace(FACTS, helo=b"a" * 1023 + b"bc")
-    assert why("helo matches /b$/", facts) == ""
+    assert (why("helo matches /b/", facts), why("helo not matches /c/", facts)) == ("", "")
+
+
+@pytest.mark.parametrize("pattern", [r"@example\.com$", r"@example\.com\Z", r"@example\.com(?!.)", r"@example\.com\b"])
+def test_the_cut_of_a_long_value_is_no_end_for_a_regular_expression(pattern: str) -> None:
+    facts = replace(FACTS, sender=b"<" + b"x" * (1024 - len(b"@example.com")) + b"@example.coma.evil.org>")
+    assert why(f"sender matches /{pattern}/", facts) != ""
+
+
+def test_a_long_address_is_compared_whole() -> None:
+    facts = replace(FACTS, sender=b"<" + b"x" * 5000 + b"@example.com>")
+    assert why("sender == @example.com", facts) == ""
+
+
+def test_the_cut_of_a_long_header_is_no_end() -> None:
+    facts = replace(FACTS, headers=lambda: [(b"X", b"yes" + b" " * 8189 + b"not at all")])
+    assert why("header X == yes", facts) != ""
+
+
+def test_a_reason_looks_through_the_headers_once_more_and_no_oftener() -> None:
+    asked = []
+    why("header X == a and tls", replace(FACTS, headers=lambda: asked.append(1) or ()))
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("any recipient == a@b", "none of 2 recipients is a@b"),
+        ("not any recipient == info@example.net", "one of 2 recipients is info@example.net"),
+        ("all recipient == a@b", "not every one of 2 recipients is a@b"),
+        ("not all recipient in @example.net", "every one of 2 recipients is in @example.net"),
+    ],
+)
+def test_the_reason_says_how_many_recipients_passed(text: str, reason: str) -> None:
+    assert why(text) == reason
 
 
 def test_text_in_the_configuration_is_utf_8() -> None:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmgr.conditions.patterns import SEEN_BYTES, Networks, PatternError, Patterns, is_local, words
+from mmgr.conditions.patterns import Networks, PatternError, Patterns, is_local, words
+from mmgr.conditions.regexes import SEEN_BYTES
 
 LIST = (
     "mail.example.com",
@@ -66,6 +67,37 @@ def test_an_empty_list_fits_nothing() -> None:
 
 def test_an_expression_sees_only_the_beginning_of_a_long_value() -> None:
     assert Patterns(("/b/",)).match(b"a" * SEEN_BYTES + b"b") == ""
+
+
+def test_an_end_of_addresses_is_not_where_a_long_value_would_be_cut() -> None:
+    value = b"x" * (SEEN_BYTES - len(b"@example.org")) + b"@example.org.evil.invalid"
+    assert Patterns(LIST).match(value) == ""
+
+
+def test_a_name_is_not_found_at_the_beginning_of_a_long_one() -> None:
+    name = "x" * (SEEN_BYTES - 4) + ".org"
+    assert Patterns([name]).match(name.encode() + b".evil.invalid") == ""
+
+
+@pytest.mark.parametrize("value", [b"x" * 5000 + b"@example.org", b"a." * 5000 + b"example.net"])
+def test_a_long_value_is_looked_at_to_its_end(value: bytes) -> None:
+    assert Patterns(LIST).match(value)
+
+
+def test_an_expression_with_an_end_finds_nothing_in_a_value_that_it_does_not_see_whole() -> None:
+    assert Patterns((r"/\.test$/",)).match(b"x" * (SEEN_BYTES - 5) + b".test.evil.invalid") == ""
+
+
+def test_all_faults_of_a_list_are_told() -> None:
+    with pytest.raises(PatternError) as caught:
+        Patterns(("/(/", "good.example", "a b", "/(a+)+$/"))
+    assert [fault.problem.split(" ")[0] for fault in caught.value.faults] == ["'/(/'", "there", "'/(a+)+$/'"]
+
+
+def test_all_faults_of_a_list_of_networks_are_told() -> None:
+    with pytest.raises(PatternError) as caught:
+        Networks(("1.2.3.4/40", "192.0.2.0/24", "::g"))
+    assert len(caught.value.faults) == 2
 
 
 def test_an_expression_with_letters_beyond_ascii_finds_them_as_utf_8() -> None:

@@ -100,6 +100,29 @@ def test_a_condition_that_could_not_be_made_is_one_fault_alone(directory: Direct
     assert len(directory.errors()) == 1
 
 
+SEVERAL = {
+    "a list and a file of it": (
+        SERVER + "whitelist = /(/, file:/nonexistent\n",
+        {"conditions.S25R.whitelist": 2},
+    ),
+    "services": ("[conditions]\n[[DNSBL Listed]]\nservices = zen=999, -bad-\n", {"conditions.DNSBL Listed.services": 3}),
+    "networks": (
+        "[conditions]\n[[Remote Network]]\nlocal_addresses = 1.2.3.4/40, ::g\nremote_addresses = x\n",
+        {LOCAL: 2, "conditions.Remote Network.remote_addresses": 1},
+    ),
+    "an expression beside accounts": (
+        X + "expression = tls and\naccounts = /(/, a b\n",
+        {Y: 1, f"{Y}.expression": 1, f"{Y}.accounts": 2},
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "wanted"), SEVERAL.values(), ids=SEVERAL)
+def test_every_fault_of_a_value_is_told_once(directory: Directory, text: str, wanted: dict[str, int]) -> None:
+    found = [error.key for error in directory.write(text).errors()]
+    assert {key: found.count(key) for key in found} == wanted
+
+
 def test_name_servers_are_looked_at_once_a_milter_depends_on_them(directory: Directory) -> None:
     text = "[conditions]\ndns_name_servers = nowhere\n[[DNSBL Listed]]\nservices = bl.example.net\n"
     assert directory.write(text).load().config.conditions.dns_name_servers == ("nowhere",)
