@@ -63,6 +63,17 @@ class Listener:
     directory_fd: int = -1
     is_handed_over: bool = False
 
+    @property
+    def is_reachable(self) -> bool:
+        """Does the file of a unix socket still lead here? Somebody may have removed it."""
+        if self.is_handed_over or self.inode is None:
+            return True
+        try:
+            found = os.lstat(self.endpoint.path)
+        except OSError:
+            return False
+        return (found.st_dev, found.st_ino) == self.inode
+
     def stop(self) -> None:
         """Refuse further connections at once, in every process that shares the socket."""
         if self.is_handed_over:

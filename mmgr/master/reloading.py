@@ -183,8 +183,11 @@ class Reloader:
         log.info("reloaded generation=%d children=%d overrides=%s", self._last_generation, children, words)
 
     def _listeners(self, old: Blueprint, config: Config, added: list[Listener]) -> list[Listener]:
-        """The listeners of the new configuration: those that are there already are kept as they are."""
-        kept = {listener.endpoint: listener for listener in old.listeners}
+        """The listeners of the new configuration: those that are there already are kept as they are.
+
+        One whose file was removed is made anew: nobody finds the old one.
+        """
+        kept = {listener.endpoint: listener for listener in old.listeners if listener.is_reachable}
         found = []
         for endpoint in config.manager.connection_spec:
             if endpoint not in kept:

@@ -160,6 +160,16 @@ def test_a_reload_keeps_the_very_socket_of_a_listener_that_stays(make: Makers) -
     rig["c1"].stop()
 
 
+def test_a_reload_makes_a_socket_anew_whose_file_was_removed(make: Makers) -> None:
+    rig = make.running()
+    path = rig.manager.socket_path
+    assert path is not None
+    path.unlink()
+    rig.manager.reload()
+    rig.manager.wait_for_log("info: reloaded generation=2 ")
+    assert rig.is_well()
+
+
 def test_a_listener_that_can_not_be_made_refuses_the_reload_and_changes_nothing(make: Makers) -> None:
     rig, (first,) = with_listeners(make, "a")
     good, bad = f"unix:{rig.manager.directory}/b.sock", "unix:/nonexistent/c.sock"
