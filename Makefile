@@ -100,9 +100,11 @@ rpm: $(RPM_TOP)/sources ## the RPM, in build/rpm/RPMS (EL=8 or EL=9 for one rele
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 ENVIRONMENT_FILE ?= $(SYSCONFDIR)/$(if $(wildcard /etc/debian_version),default,sysconfig)/milter-manager
-PLACES = --destdir "$(DESTDIR)" --prefix $(PREFIX) --sysconfdir $(SYSCONFDIR) --environment-file $(ENVIRONMENT_FILE)
+PLACES = --destdir "$(DESTDIR)" --prefix $(PREFIX) --sysconfdir $(SYSCONFDIR) --environment-file $(ENVIRONMENT_FILE) \
+    $(if $(UNIT_PREFIX),--unit-prefix $(UNIT_PREFIX))
 NEWER_SYSTEMD = $(shell systemctl --version 2>/dev/null | awk 'NR == 1 && $$2 >= 247 {print "--newer-systemd"}')
 
+# UNIT_PREFIX: where units go if systemd reads none below PREFIX, as with PREFIX=/opt/milter-manager UNIT_PREFIX=/usr/local
 install: ## install below PREFIX (/usr/local); DESTDIR= stages it, PYTHON_ENV=DIR runs it from a virtual environment
 ifeq ($(PYTHON_ENV),)
 	@$(MAKE) --no-print-directory wheels

@@ -126,18 +126,18 @@ class _Cache:
 
     def __init__(self, entries: int) -> None:
         self._entries = entries
-        self._kept: dict[str, tuple[float, tuple[str, ...]]] = {}
+        self._kept: dict[str, tuple[float, _Answer]] = {}
 
-    def get(self, name: str, now: float) -> tuple[str, ...] | None:
-        until, addresses = self._kept.get(name, (0.0, ()))
-        return addresses if now < until else None
+    def get(self, name: str, now: float) -> _Answer | None:
+        until, answer = self._kept.get(name, (0.0, _FAILURE))
+        return answer if now < until else None
 
     def put(self, name: str, answer: _Answer, now: float) -> None:
         self._kept.pop(name, None)
         while self._kept and len(self._kept) >= self._entries:
             del self._kept[next(iter(self._kept))]
         if self._entries > 0:
-            self._kept[name] = (now + answer.ttl_s, answer.addresses)
+            self._kept[name] = (now + answer.ttl_s, answer)
 
 
 class _SilentZones:
@@ -192,6 +192,12 @@ class Resolver:
         known = self._known(_key(name))
         return self.look_up_all((name, *self._beside(name)))[name] if known is None else known
 
+    def is_unanswered(self, name: str) -> bool:
+        """Whether the last look-up of a name has no addresses because nobody answered; asks nobody."""
+        now = self._clock()
+        kept = self._cache.get(_key(name), now)
+        return self._silent.is_open(_zone(_key(name)), now) if kept is None else kept.is_failure
+
     def look_up_all(self, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """As ``look_up``, for several names at the same time."""
         require_dnspython()
@@ -214,7 +220,9 @@ class Resolver:
         """What need not be asked; None if it has to be."""
         now = self._clock()
         kept = self._cache.get(key, now)
-        return () if kept is None and self._silent.is_open(_zone(key), now) else kept
+        if kept is None:
+            return () if self._silent.is_open(_zone(key), now) else None
+        return kept.addresses
 
     def _beside(self, name: str) -> list[str]:
         """The same in the other zones."""

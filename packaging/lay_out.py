@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,8 @@ PACKAGES = ("mmgr", "workers")
 PYTHONS = ("/usr/bin/python3.12", "/usr/bin/python3.11", "/usr/bin/python3.9", "/usr/bin/python3")
 RECORD = "installed.sha256"
 CONFIGURED = ("conditions",)
+READ_BY_SYSTEMD = ("/usr", "/usr/local")
+_UNUSUAL = re.compile(r"[^A-Za-z0-9_./+~@:,-]")
 
 PACKAGING = ROOT / "packaging"
 
@@ -80,7 +83,8 @@ class LayOut:
 
 
 def install(given: argparse.Namespace) -> None:
-    """Put everything in its place. Raises WheelError, OSError."""
+    """Put everything in its place. Raises WheelError, OSError; SystemExit where it could not work from."""
+    refuse(given)
     places = _places(given)
     made = LayOut(places)
     entries = commands()
@@ -145,7 +149,7 @@ def _lay_out_launchers(made: LayOut, places: Places, entries: dict[str, str], py
 def _lay_out_system(made: LayOut, places: Places, entries: dict[str, str], newer_systemd: bool) -> None:
     """Units, users, configuration."""
     systemd = PACKAGING / "systemd"
-    for script in ("milter-manager", "join-groups"):
+    for script in ("milter-manager", "join-groups", "upgrade-from-2"):
         made.template(systemd / f"{script}.in", f"{places.libexec}/{script}", 0o755)
     made.template(systemd / "milter-manager.service.in", f"{places.units}/milter-manager.service")
     made.write(f"{places.units}/milter-manager.socket", (systemd / "milter-manager.socket").read_bytes())
@@ -157,7 +161,7 @@ def _lay_out_system(made: LayOut, places: Places, entries: dict[str, str], newer
             unit = f"milter-manager-log-analyzer.{kind}"
             made.template(systemd / f"{unit}.in", f"{places.units}/{unit}")
     for kind in ("sysusers", "tmpfiles"):
-        path = f"{places.prefix}/lib/{kind}.d/milter-manager.conf"
+        path = f"{places.for_systemd}/{kind}.d/milter-manager.conf"
         made.write(path, (systemd / f"milter-manager.{kind}").read_bytes())
     sysconfig = ROOT / "etc/sysconfig/milter-manager"
     made.configuration(places.environment_file, sysconfig.read_bytes())
@@ -226,9 +230,13 @@ def uninstall(given: argparse.Namespace) -> None:
 
 
 def _remove_empty(directories: set[Path], places: Places) -> None:
-    """Those that are named after us, deepest first; shared ones stay."""
+    """Those that are named after us, deepest first; shared ones stay, but in a stage of its own nothing is shared."""
     ours = {parent for each in directories for parent in (each, *each.parents) if "milter-manager" in str(parent.name)}
     below = {each for each in directories if any(parent in ours for parent in each.parents)}
+    if places.destdir:
+        stage = Path(places.destdir)
+        below |= {each for each in directories if stage in each.parents}
+        below |= {parent for each in directories for parent in each.parents if stage in parent.parents}
     app = places.here(places.app)
     below |= {parent for each in directories for parent in each.parents if app in parent.parents}
     for directory in sorted(ours | below, key=lambda each: len(each.parts), reverse=True):
@@ -240,7 +248,26 @@ def _places(given: argparse.Namespace) -> Places:
     prefix = given.prefix.rstrip("/")
     libdir = given.libdir or f"{prefix}/lib"
     environment_file = given.environment_file or f"{given.sysconfdir}/sysconfig/milter-manager"
-    return Places(given.destdir.rstrip("/"), prefix, libdir, given.sysconfdir, environment_file)
+    unit_prefix = (given.unit_prefix or prefix).rstrip("/")
+    destdir = os.path.abspath(given.destdir).rstrip("/") if given.destdir else ""
+    return Places(destdir, prefix, libdir, given.sysconfdir.rstrip("/"), environment_file, unit_prefix)
+
+
+def refuse(given: argparse.Namespace) -> None:
+    """Raise SystemExit for places that nothing would be found in, before anything is written."""
+    for option in ("prefix", "sysconfdir", "env", "unit_prefix", "libdir", "environment_file"):
+        path = getattr(given, option)
+        if path and not path.startswith("/"):
+            sys.exit(f"lay_out: --{option.replace('_', '-')} {path}: it has to begin with /")
+        if path and _UNUSUAL.search(path):
+            sys.exit(f"lay_out: --{option.replace('_', '-')} {path}: scripts and units can't have such a path")
+    if not given.unit_prefix and given.prefix.rstrip("/") not in READ_BY_SYSTEMD:
+        hint = "say where units, sysusers and tmpfiles go: --unit-prefix /usr/local (make: UNIT_PREFIX=/usr/local)"
+        sys.exit(f"lay_out: systemd reads no units below {given.prefix}/lib; {hint}")
+    command = Path(f"{given.env}/bin/milter-manager")
+    if given.env and not given.destdir and not command.exists():
+        hint = f"{given.env}/bin/pip install ., after python3 -m venv {given.env}"
+        sys.exit(f"lay_out: there is no {command}; to make it: {hint}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -251,6 +278,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--libdir", help="PREFIX/lib")
     parser.add_argument("--sysconfdir", default="/etc")
     parser.add_argument("--environment-file", help="SYSCONFDIR/sysconfig/milter-manager")
+    parser.add_argument("--unit-prefix", help="PREFIX; for units, sysusers and tmpfiles, where systemd reads no PREFIX")
     parser.add_argument("--wheels", default=str(ROOT / "build/wheels"), help="where `make wheels` put them")
     parser.add_argument("--machine", default=platform.machine(), help="which wheels are unpacked")
     parser.add_argument(

@@ -26,6 +26,7 @@ class Places:
     libdir: str
     sysconfdir: str
     environment_file: str
+    unit_prefix: str = ""
 
     @property
     def app(self) -> str:
@@ -45,7 +46,20 @@ class Places:
     @property
     def units(self) -> str:
         """The units of systemd."""
-        return f"{self.prefix}/lib/systemd/system"
+        return f"{self.for_systemd}/systemd/system"
+
+    @property
+    def for_systemd(self) -> str:
+        """The directory above those of units, sysusers.d and tmpfiles.d."""
+        return f"{self.unit_prefix or self.prefix}/lib"
+
+    @property
+    def elsewhere(self) -> str:
+        """A line for the launchers where the configuration is not where the commands look by themselves."""
+        if self.sysconfdir == "/etc":
+            return ""
+        variable = "MILTER_MANAGER_CONFIG_DIR"
+        return f'export {variable}="${{{variable}:-{self.configuration}}}"\n'
 
     @property
     def completions(self) -> str:
@@ -68,6 +82,7 @@ class Places:
             "libexecdir": f"{self.prefix}/libexec",
             "environment_file": self.environment_file,
             "app": self.app,
+            "elsewhere": self.elsewhere,
         }
 
 

@@ -152,7 +152,11 @@ def _senses(assignment: Assignment) -> Senses:
         zones = zones_of(assignment.config.compiled.values())
         return Resolver(settings.dns_name_servers, settings.dns_timeout_s, zones=zones)
 
-    return Senses(lambda: board.is_stressed, lambda name: resolver().look_up(name))
+    return Senses(
+        lambda: board.is_stressed,
+        lambda name: resolver().look_up(name),
+        is_unanswered=lambda name: resolver().is_unanswered(name),
+    )
 
 
 class _Worker:

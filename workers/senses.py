@@ -17,6 +17,10 @@ def _no_answer(name: str) -> Sequence[str]:
     return ()
 
 
+def _has_answer(name: str) -> bool:
+    return False
+
+
 def local_time() -> LocalTime:
     """The machine's local time."""
     now = time.localtime()
@@ -29,6 +33,7 @@ class Senses(NamedTuple):
     is_stressed: Callable[[], bool] = _never
     look_up: Callable[[str], Sequence[str]] = _no_answer
     clock: Callable[[], LocalTime] = local_time
+    is_unanswered: Callable[[str], bool] = _has_answer
 
 
 SENSELESS = Senses()

@@ -25,6 +25,7 @@ class Witness:
         self._is_stressed = senses.is_stressed
         self._recipients: list[bytes] = []
         self.facts = Facts(macro=macros.value, look_up=senses.look_up, clock=senses.clock)
+        self.facts.is_unanswered = senses.is_unanswered
 
     def see(self, command: int, frame: bytes) -> None:
         """A command that milters are about to be asked about; its frame was checked."""

@@ -73,26 +73,51 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(given: argparse.Namespace, writer: Writer) -> int:
     """Translate, write, report."""
-    if given.output and not given.force and os.path.lexists(given.output):
-        raise FileFault(one_line(given.output), 0, "is there already (--force overwrites it)")
+    if given.output:
+        check_output(given.output, given.source, given.force)
     draft = translated(given.source)
     name = "standard input" if given.source == STANDARD_INPUT else given.source
     text = rendering.text(draft, name).encode("utf-8", "backslashreplace")
-    if given.output:
-        write_file(given.output, text, given.force)
-    else:
+    if not given.output:
         writer.write(text)
+    elif draft.left and not draft.has_entries and os.path.lexists(given.output):
+        writer.complain(f"{PROGRAM}: {one_line(given.output)} stays as it is, as nothing could be translated")
+    else:
+        write_file(given.output, text, given.force)
     if len(text) > LARGEST_BYTES:
         writer.complain(f"{PROGRAM}: the output has {len(text)} bytes; a file that is read has at most {LARGEST_BYTES}")
+    return _report(draft, given.quiet, writer) or (EXIT_LEFT if len(text) > LARGEST_BYTES else 0)
+
+
+def _report(draft: Draft, is_quiet: bool, writer: Writer) -> int:
+    """List the findings; the exit code that they ask for."""
     for finding in draft.findings:
         if finding.is_left:
             writer.complain(str(finding))
-        elif not given.quiet:
+        elif not is_quiet:
             writer.complain(f"note: {finding}")
     left = len(draft.left)
     if left:
         writer.complain(f"{PROGRAM}: {left} {'statement' if left == 1 else 'statements'} not translated")
-    return EXIT_LEFT if left or len(text) > LARGEST_BYTES else 0
+    return EXIT_LEFT if left else 0
+
+
+def check_output(path: str, source: str, is_forced: bool) -> None:
+    """Raise FileFault where writing would replace a file that is read, or one that is there without is_forced."""
+    if not os.path.lexists(path):
+        return
+    if source != STANDARD_INPUT and _is_inside(path, source):
+        problem = "is part of SOURCE and stays; write elsewhere, then move this file away and the new one here"
+        raise FileFault(one_line(path), 0, problem)
+    if not is_forced:
+        raise FileFault(one_line(path), 0, "is there already (--force overwrites it)")
+
+
+def _is_inside(path: str, source: str) -> bool:
+    """Whether a file is the source, or somewhere below it; links are followed, and count themselves too."""
+    names = {os.path.realpath(path), os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))}
+    top = os.path.realpath(source)
+    return any(name == top or os.path.commonpath([name, top]) == top for name in names)
 
 
 def translated(source: str) -> Draft:

@@ -40,7 +40,7 @@ def add_options(to: argparse.ArgumentParser) -> None:
         "--postfix-dir",
         metavar="DIRECTORY",
         default="/etc/postfix",
-        help="where main.cf is, as for postconf -c (/etc/postfix)",
+        help="where main.cf is, as for postconf -c; below --root if that is given (/etc/postfix)",
     )
     to.add_argument("--no-probe", dest="is_probing", action="store_false", help="connect to nobody")
     to.add_argument(
@@ -66,7 +66,7 @@ def run(given: argparse.Namespace, writer: Writer) -> int:
         user=given.user,
         is_probing=given.is_probing,
         timeout_s=given.timeout,
-        postfix_directory=given.postfix_dir,
+        postfix_directory=_postfix_directory(given.postfix_dir, root),
     )
     findings = examine(request)
     if given.is_json:
@@ -83,6 +83,11 @@ def _directory(given: argparse.Namespace, root: str) -> str | None:
         return configuration_directory(given)
     inside = root + DEFAULT_DIRECTORY
     return inside if os.path.isdir(inside) else None
+
+
+def _postfix_directory(given: str, root: str) -> str:
+    """As an absolute path: one that is not counts from here, in another tree from its root."""
+    return os.path.normpath(f"/{given}") if root else os.path.abspath(given)
 
 
 def is_coloured() -> bool:

@@ -49,8 +49,8 @@ _STAGES = {
 def add_options(to: argparse.ArgumentParser) -> None:
     """What describes the session."""
     to.add_argument("--client-address", metavar="ADDRESS", default="192.0.2.1", help="IP address (192.0.2.1)")
-    to.add_argument("--client-name", metavar="NAME", help="host name; without it the address has none")
-    to.add_argument("--helo", metavar="NAME", help="what the client says at HELO (its host name)")
+    to.add_argument("--client-name", metavar="NAME", help="host name; without it the address has none, '' is empty")
+    to.add_argument("--helo", metavar="NAME", help="what the client says at HELO (its host name); '' for nothing")
     to.add_argument("--sender", metavar="ADDRESS", default="sender@example.com", help="'' for a bounce")
     to.add_argument("--recipient", metavar="ADDRESS", action="append", help="may be given several times")
     to.add_argument("--authenticated", metavar="USER", help="the client logged in as this user")
@@ -76,7 +76,8 @@ def run(given: argparse.Namespace, writer: Writer) -> int:
     except OSError as error:
         writer.complain(f"milter-managerctl: the mail file can't be read: {error.strerror}")
         return EXIT_REFUSED
-    found = [(child, _explained(config, child, given, message)) for child in config.children]
+    dns = _Dns(config)
+    found = [(child, _explained(config, child, given, message, dns)) for child in config.children]
     if given.is_json:
         writer.write(json.dumps({"milters": [_as_json(*each) for each in found]}).encode("ascii") + b"\n")
     else:
@@ -86,30 +87,50 @@ def run(given: argparse.Namespace, writer: Writer) -> int:
     return 0
 
 
-def _explained(config: Config, child: ChildSettings, given: argparse.Namespace, message: Any) -> Explanation:
+class _Dns:
+    """The DNS for all milters together: what was asked once is not asked again, be the answer silence."""
+
+    def __init__(self, config: Config) -> None:
+        settings, zones = config.conditions, zones_of(config.compiled.values())
+        self._resolver = Resolver(settings.dns_name_servers, settings.dns_timeout_s, zones=zones)
+        self._answers: dict[str, Sequence[str]] = {}
+        self._unanswered: set[str] = set()
+
+    def look_up(self, name: str) -> Sequence[str]:
+        """The addresses of a name, () for none."""
+        if name not in self._answers:
+            self._answers[name] = self._resolver.look_up(name)
+            if self._resolver.is_unanswered(name):
+                self._unanswered.add(name)
+        return self._answers[name]
+
+    def is_unanswered(self, name: str) -> bool:
+        """Did nobody answer?"""
+        return name in self._unanswered
+
+
+def _explained(config: Config, child: ChildSettings, given: argparse.Namespace, message: Any, dns: _Dns) -> Explanation:
     conditions: list[Condition] = [config.compiled[name] for name in child.applicable_conditions]
     recipients = [in_brackets(_bytes(one)) for one in given.recipient or ["receiver@example.org"]]
-    return explain(conditions, _facts(config, given, message), recipients, message is not None)
+    return explain(conditions, _facts(given, message, dns), recipients, message is not None)
 
 
-def _facts(config: Config, given: argparse.Namespace, message: Any) -> Facts:
-    name = given.client_name or f"[{given.client_address}]"
+def _facts(given: argparse.Namespace, message: Any, dns: _Dns) -> Facts:
+    name = f"[{given.client_address}]" if given.client_name is None else given.client_name
     macros = _macros(given)
-    settings = config.conditions
-    zones = zones_of(config.compiled.values())
-    resolver = Resolver(settings.dns_name_servers, settings.dns_timeout_s, zones=zones)
     facts = Facts(
         client_name=_bytes(name),
         client_address=_bytes(given.client_address),
         client_family=_family(given.client_address),
         client_port=25,
-        helo=_bytes(given.helo or name),
+        helo=_bytes(name if given.helo is None else given.helo),
         sender=in_brackets(_bytes(given.sender)),
         sender_arguments=(b"SIZE=%d" % given.size,) if given.size else (),
         size_bytes=given.size,
         is_stressed=given.stressed,
         macro=lambda wanted: macros.get(bare(wanted)),
-        look_up=resolver.look_up,
+        look_up=dns.look_up,
+        is_unanswered=dns.is_unanswered,
         clock=local_time,
     )
     if message is not None:

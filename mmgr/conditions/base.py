@@ -51,6 +51,10 @@ class Condition:
         """
         raise NotImplementedError
 
+    def explain(self, facts: Facts) -> str:
+        """What lets the milter take part in a session in which nothing stops it, in words for people; facts are all."""
+        return self.description
+
     def macros(self, stage: Stage, facts: Facts) -> Mapping[bytes, bytes]:
         """What the milter is sent besides the MTA's own macros of the stage, by name; the MTA's own values win."""
         return NO_MACROS

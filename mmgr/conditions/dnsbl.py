@@ -110,7 +110,11 @@ class _Dnsbl(Condition):
             return "the client has no address that could be looked up"
         if is_local(facts.address):
             return f"client {facts.address} is local and not looked up"
-        return f"no DNSBL service lists client {facts.address}"
+        silent = [one.zone for one, name in zip(self.services, self.names(facts)) if facts.is_unanswered(name)]
+        if len(silent) == len(self.services):
+            return f"no answer about client {facts.address} from {', '.join(silent)}"
+        others = f", but there is no answer from {', '.join(silent)}" if silent else ""
+        return f"no DNSBL service lists client {facts.address}{others}"
 
 
 class DnsblListed(_Dnsbl):
@@ -123,6 +127,10 @@ class DnsblListed(_Dnsbl):
         """Stopped for the session unless a service lists the client. May block in look-ups."""
         return "" if self._listing(facts) else self._unlisted(facts)
 
+    def explain(self, facts: Facts) -> str:
+        """Which service lists the client."""
+        return self._listing(facts)
+
 
 class NotDnsblListed(_Dnsbl):
     """Lets a milter take part in sessions of clients that no service lists; in all if there are no services."""
@@ -133,6 +141,10 @@ class NotDnsblListed(_Dnsbl):
     def judge(self, stage: Stage, facts: Facts) -> str:
         """Stopped for the session if a service lists the client. May block in look-ups."""
         return self._listing(facts)
+
+    def explain(self, facts: Facts) -> str:
+        """Why none lists the client."""
+        return self._unlisted(facts)
 
 
 def zones_of(conditions: Iterable[Condition]) -> list[str]:

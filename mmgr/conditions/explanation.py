@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from mmgr.conditions.base import Condition, Stage
 from mmgr.conditions.facts import Facts
-from mmgr.conditions.s25r import S25R
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,7 @@ def explain(
             if recipients and len({reason.recipient for reason in withheld}) == len(set(recipients)):
                 return Explanation(withheld[0], withheld=tuple(withheld))
             facts.recipients = recipients
+            facts.recipient = b""
             continue
         stopped = _stopped(conditions, stage, facts)
         if stopped is not None:
@@ -85,6 +85,6 @@ def _withheld(conditions: Sequence[Condition], facts: Facts, recipients: Sequenc
 
 
 def _passed(condition: Condition, facts: Facts) -> Reason:
-    text = condition.explain(facts) if isinstance(condition, S25R) else condition.description
+    text = condition.explain(facts) or condition.description
     stage = max(condition.stages, default=Stage.CONNECT)
     return Reason(condition.name, stage, text)

@@ -38,6 +38,7 @@ from typing import NamedTuple
 
 from mmgr.conditions.base import Condition, Stage
 from mmgr.conditions.expression_lexer import ExpressionError
+from mmgr.conditions.expression_lint import never_true
 from mmgr.conditions.expression_parser import Junction, Literal, Node, joined, literals, parsed
 from mmgr.conditions.expression_tests import Check, Why
 from mmgr.conditions.facts import Facts
@@ -55,7 +56,7 @@ class _Claim(NamedTuple):
 
 
 class ExpressionCondition(Condition):
-    """An expression of the configuration; ``text`` is as it was written."""
+    """An expression of the configuration; text is as it was written, doubt says why it can never be true, or ""."""
 
     def __init__(self, name: str, text: str, tree: Node, description: str = "") -> None:
         self.name = name
@@ -64,6 +65,8 @@ class ExpressionCondition(Condition):
         subjects = [literal.test.subject for literal in literals(tree)]
         self.stages = frozenset(stage for subject in subjects for stage in subject.stages)
         self.reads = _by_stage([read for subject in subjects for read in subject.reads])
+        self.doubt = never_true(tree)
+        self._proof = _proof(_known(tree, Stage.CONTENT))
         self._claims = tuple(_claims(tree, stage) for stage in Stage)
 
     def judge(self, stage: Stage, facts: Facts) -> str:
@@ -72,6 +75,10 @@ class ExpressionCondition(Condition):
             if not does(facts, facts.recipient):
                 return why(facts, facts.recipient)
         return ""
+
+    def explain(self, facts: Facts) -> str:
+        """The tests that are true and decide it, as a sentence; of several recipients the first that it is true for."""
+        return self._proof(facts, facts.recipient) or self.description
 
 
 def compile_expression(name: str, text: str, description: str = "") -> ExpressionCondition:
@@ -194,6 +201,33 @@ def _explained(node: Node) -> Why:
         return " and ".join([why(facts, recipient) for _, why in parts])
 
     return first_of if node.is_all else each_of
+
+
+def _proof(node: Node | None) -> Why:
+    """What says of a tree that is true which tests made it so: all, or the first one of which one was enough."""
+    if node is None:
+        return lambda facts, recipient: ""
+    does, why = _compiled(node), _proven(node)
+
+    def proof(facts: Facts, recipient: bytes) -> str:
+        found = next((each for each in facts.recipients if does(facts, each)), recipient)
+        return why(facts, found) if does(facts, found) else ""
+
+    return proof
+
+
+def _proven(node: Node) -> Why:
+    if isinstance(node, Literal):
+        return node.test.words(not node.is_negated)
+    parts = [(_compiled(part), _proven(part)) for part in node.parts]
+
+    def each_of(facts: Facts, recipient: bytes) -> str:
+        return " and ".join([why(facts, recipient) for _, why in parts])
+
+    def first_of(facts: Facts, recipient: bytes) -> str:
+        return next((why(facts, recipient) for does, why in parts if does(facts, recipient)), "")
+
+    return each_of if node.is_all else first_of
 
 
 def _explained_to_all(node: Node) -> Why:

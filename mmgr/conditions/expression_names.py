@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any, Callable
 
 from mmgr.conditions.base import Stage
-from mmgr.conditions.facts import Facts, LocalTime
+from mmgr.conditions.facts import Facts, LocalTime, mailbox
 from mmgr.conditions.patterns import words
 from mmgr.protocol.constants import MacroStage
 from mmgr.protocol.macros import DEFAULT_MACROS, braced
@@ -88,15 +88,6 @@ def lowered(value: bytes) -> bytes:
     """A name to compare: small letters, no dot at the end."""
     name = value.lower()
     return name[:-1] if name[-1:] == b"." else name
-
-
-def mailbox(value: bytes) -> bytes:
-    """The address inside of the brackets of MAIL and RCPT, without a source route."""
-    if value[:1] == b"<" and value[-1:] == b">":
-        value = value[1:-1]
-    if value[:1] == b"@" and b":" in value:
-        value = value.partition(b":")[2]
-    return value
 
 
 def domain(address: bytes) -> bytes:
@@ -309,7 +300,7 @@ _ALL = (
         lambda facts, who: number(facts.macro(b"{cipher_bits}") or b"") or 0,
         reads=_reads(b"{cipher_bits}"),
     ),
-    _other("time", Kind.TIME, Stage.CONNECT, _minute, lambda minute: "%02d:%02d" % divmod(minute, 60)),
+    _other("time", Kind.TIME, Stage.CONNECT, _minute, lambda minute: f"{minute // 60:02}:{minute % 60:02}"),
     _other("weekday", Kind.WEEKDAY, Stage.CONNECT, lambda facts, who: facts.clock().weekday, WEEKDAYS.__getitem__),
     _other(
         "mta",

@@ -71,6 +71,8 @@ class Test(NamedTuple):
     check: Check
     positive: str
     negative: str
+    operator: str = ""
+    items: Sequence[Token] = ()
 
     def words(self, truth: bool) -> Why:
         """What says what the test found, for people: ``client_address 192.0.2.7 is not in 192.0.2.0/29``."""
@@ -122,7 +124,7 @@ def compared(subject: Subject, name: str, items: Items, is_inverted: bool = Fals
         negative = f"does not match {values}"
     if is_inverted:
         positive, negative = negative, positive
-    return Test(subject, _check(subject, predicate, read), positive, negative)
+    return Test(subject, _check(subject, predicate, read), positive, negative, name, items)
 
 
 def _check(subject: Subject, predicate: Predicate, read: Read | None = None) -> Check:
@@ -162,7 +164,7 @@ def _ordered(subject: Subject, name: str, item: Token) -> Predicate:
     if subject.kind not in (Kind.NUMBER, Kind.TEXT):
         hint = "weekday in mon-fri" if subject.kind is Kind.WEEKDAY else f"{subject.text} == ..., or in, or matches"
         raise item.fault(f"{subject.text} has no order that {name} could compare", f"write {hint}")
-    limit = _number(item)
+    limit = as_number(item)
     if subject.kind is Kind.NUMBER:
         return lambda value: compare(value, limit)
 
@@ -279,7 +281,7 @@ def _in_texts(subject: Subject, items: Items) -> Predicate:
 
 
 def _in_numbers(subject: Subject, items: Items) -> Predicate:
-    return frozenset(map(_number, items)).__contains__
+    return frozenset(map(as_number, items)).__contains__
 
 
 def _in_times(subject: Subject, items: Items) -> Predicate:
@@ -356,7 +358,8 @@ def _refuse_odd_name(item: Token) -> None:
         raise item.fault(f"{shown(item.text)} is no name", "to look for a network write client_address in ...")
 
 
-def _number(item: Token) -> int:
+def as_number(item: Token) -> int:
+    """A number of the administrator's, with its unit. Raises ExpressionError."""
     match = _NUMBER.fullmatch(item.text)
     if match is None:
         raise item.fault(f"{shown(item.text)} is no number", "write digits, with k, M or G behind them for sizes: 10M")

@@ -36,6 +36,10 @@ def _no_answer(name: str) -> Sequence[str]:
     return ()
 
 
+def _has_answer(name: str) -> bool:
+    return False
+
+
 def _epoch() -> LocalTime:
     return LocalTime(1970, 1, 1, 0, 0, 3)
 
@@ -53,6 +57,7 @@ class Facts:
     macro gives the value of a macro by its name, with braces if it is longer than a letter (b"j", b"{auth_type}"),
     None where the MTA sent none. headers gives names and values of the message as the milter in question would see it.
     look_up asks the DNS for the IPv4 addresses of a name, () if there are none or the DNS fails; it may block.
+    is_unanswered says whether the DNS failed for a name that was looked up, as far as anybody kept that.
     is_stressed says whether the pool is short of workers. clock gives the time.
     """
 
@@ -70,6 +75,7 @@ class Facts:
     macro: Callable[[bytes], bytes | None] = _no_macro
     headers: Callable[[], Sequence[tuple[bytes, bytes]]] = _no_headers
     look_up: Callable[[str], Sequence[str]] = _no_answer
+    is_unanswered: Callable[[str], bool] = _has_answer
     clock: Callable[[], LocalTime] = _epoch
     _address: tuple[bytes, Address | None] = field(default=(b"", None), repr=False, compare=False)
 
@@ -103,3 +109,12 @@ def _parsed(text: bytes) -> Address | None:
         return None
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return mapped or address
+
+
+def mailbox(value: bytes) -> bytes:
+    """The address inside of the brackets of MAIL and RCPT, without a source route."""
+    if value[:1] == b"<" and value[-1:] == b">":
+        value = value[1:-1]
+    if value[:1] == b"@" and b":" in value:
+        value = value.partition(b":")[2]
+    return value

@@ -144,7 +144,8 @@ def _name(item: str) -> bytes:
 class Networks:
     """A list of addresses and networks (192.0.2.7, 192.0.2.0/24, 2001:db8::/32).
 
-    Raises PatternError with the faults of all items. A look-up costs the number of different prefix lengths, not that of items.
+    A look-up costs the number of different prefix lengths, not that of items. Raises PatternError with the faults of
+    all items.
     """
 
     def __init__(self, items: Iterable[str]) -> None:

@@ -177,8 +177,10 @@ class _Automaton:
         start = len(self._masks)
         body = self._sequence(tree)
         end = len(self._masks)
-        if most <= 1:
-            return _optional(body) if least == 0 and most else body if most else _Part()
+        if most == 0 or start == end:
+            return _Part()
+        if most == 1:
+            return _optional(body) if least == 0 else body
         if most * (end - start) <= EXPANDED_MAX:
             return self._written_out(body, least, most, tree)
         self._link(body.last, body.first)

@@ -40,3 +40,11 @@ class RemoteNetwork(Condition):
             return f"client {address} is local ({LOCAL_NETWORKS.match(address)})"
         found = self._local.match(address)
         return f"client {address} is local ({found} of local_addresses)" if found else ""
+
+    def explain(self, facts: Facts) -> str:
+        """Which list says that the client is remote, or that none says that it is local."""
+        address = facts.address
+        found = self._remote.match(address) if address is not None else ""
+        if found:
+            return f"client {address} is in remote_addresses ({found})"
+        return f"client {address} is not local"

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mmgr.conditions.base import Condition, Stage
-from mmgr.conditions.facts import Facts
+from mmgr.conditions.facts import Facts, mailbox
 from mmgr.conditions.patterns import PatternError, Patterns, listed, words
+
+SHOWN_RECIPIENTS = 5
+"""Of how many recipients it is told what they fit."""
 
 
 class RestrictAccounts(Condition):
@@ -35,6 +38,13 @@ class RestrictAccounts(Condition):
             return "no recipient is known"
         return next(filter(None, map(self._judge_one, facts.recipients)), "")
 
+    def explain(self, facts: Facts) -> str:
+        """What of the list each recipient fits."""
+        accounts = [mailbox(recipient) for recipient in facts.recipients[:SHOWN_RECIPIENTS]]
+        said = [f"recipient {words(one)} fits {self._accounts.match(one)}" for one in accounts]
+        others = len(facts.recipients) - len(accounts)
+        return ", ".join([*said, *([f"and {others} more do too"] if others > 0 else [])])
+
     def _judge_one(self, recipient: bytes) -> str:
-        account = recipient[1:-1] if recipient[:1] == b"<" and recipient[-1:] == b">" else recipient
+        account = mailbox(recipient)
         return "" if self._accounts.match(account) else f"recipient {words(account)} is not among the accounts"

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import ipaddress
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from mmgr.conditions.builtin import BUILT_IN
+from mmgr.conditions.expression import ExpressionCondition
 from mmgr.config.model import Config
 from mmgr.endpoint import Endpoint
 
@@ -24,17 +26,20 @@ POSTFIX_COMMAND_S = 30
 POSTFIX_CONTENT_S = 300
 """``milter_content_timeout`` of Postfix, by default."""
 
-_LIMITS_S = (
-    ("connection_timeout", "milter_connect_timeout", POSTFIX_CONNECT_S),
-    ("writing_timeout", "milter_command_timeout", POSTFIX_COMMAND_S),
-    ("reading_timeout", "milter_command_timeout", POSTFIX_COMMAND_S),
-    ("end_of_message_timeout", "milter_content_timeout", POSTFIX_CONTENT_S),
+_LIMITS = (
+    ("connection_timeout", "milter_connect_timeout"),
+    ("writing_timeout", "milter_command_timeout"),
+    ("reading_timeout", "milter_command_timeout"),
+    ("end_of_message_timeout", "milter_content_timeout"),
 )
+"""Deadlines of a child, and the setting of Postfix that each has to stay below."""
+
 _NEVER_TOGETHER = (("Authenticated", "Unauthenticated"), ("DNSBL Listed", "Not DNSBL Listed"))
 _FOR_STRANGERS = frozenset(("Unauthenticated", "Remote Network"))
 _SIGNERS = ("opendkim", "dkimpy-milter", "dkim-milter", "dkim-filter", "openarc")
+_VERIFIERS = ("opendkim", "dkimpy-milter")
 _CHANGERS = ("spamass-milter", "amavisd-milter", "amavisd-new-milter", "amavismilter", "mimedefang", "altermime-milter")
-"""Milters that sign messages, and those that may replace bodies, by the names of their units."""
+"""Milters that sign messages, that verify signatures, and that may replace bodies, by the names of their units."""
 
 _LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 _ANY_HOSTS = ("", "0.0.0.0", "::")
@@ -50,20 +55,40 @@ class Finding:
     is_error: bool
 
 
-def check(config: Config) -> list[Finding]:
-    """All findings, rule by rule, children in their order."""
+@dataclass(frozen=True)
+class Limit:
+    """How long Postfix waits, and the FILE:LINE that says so, "" for its default."""
+
+    seconds: float
+    where: str = ""
+
+
+Patience = Mapping[str, Limit]
+"""Limits by the name of Postfix's setting."""
+
+DEFAULT_PATIENCE: Patience = {
+    "milter_connect_timeout": Limit(POSTFIX_CONNECT_S),
+    "milter_command_timeout": Limit(POSTFIX_COMMAND_S),
+    "milter_content_timeout": Limit(POSTFIX_CONTENT_S),
+}
+
+
+def check(config: Config, patience: Patience = DEFAULT_PATIENCE) -> list[Finding]:
+    """All findings, rule by rule, children in their order. patience is how long Postfix waits for us."""
     rules = (
         _listeners_twice,
         _loops,
         _sockets_twice,
-        _late_deadlines,
         _conditions_at_odds,
         _signed_too_early,
+        _verified_too_early,
+        _never_true,
+        _names_alike,
         _pool,
         _controller,
         _metrics,
     )
-    return [finding for rule in rules for finding in rule(config)]
+    return [*(finding for rule in rules for finding in rule(config)), *_late_deadlines(config, patience)]
 
 
 def _listeners_twice(config: Config) -> Iterator[Finding]:
@@ -100,13 +125,14 @@ def _sockets_twice(config: Config) -> Iterator[Finding]:
             own.add(socket)
 
 
-def _late_deadlines(config: Config) -> Iterator[Finding]:
+def _late_deadlines(config: Config, patience: Patience) -> Iterator[Finding]:
     for child in config.enabled_children:
-        for key, postfix_key, limit_s in _LIMITS_S:
-            value_s = getattr(child, f"{key}_s")
-            if value_s >= limit_s:
-                problem = f"{value_s:g} seconds are not below the {limit_s} that Postfix waits"
-                hint = f"Postfix gives up first, unless its {postfix_key} is longer"
+        for key, postfix_key in _LIMITS:
+            value_s, limit = getattr(child, f"{key}_s"), patience[postfix_key]
+            if value_s >= limit.seconds:
+                problem = f"{value_s:g} seconds are not below the {limit.seconds:g} that Postfix waits"
+                problem += f" ({limit.where}: {postfix_key})" if limit.where else ""
+                hint = f"Postfix gives up first: shorten it, or set {postfix_key} to more in main.cf"
                 yield Finding(f"milters.{child.name}.{key}", problem, hint, False)
 
 
@@ -140,6 +166,37 @@ def _signed_too_early(config: Config) -> Iterator[Finding]:
             key = f"milters.{child.name}.connection_spec"
             problem = f"{child.name} may change messages that {signers[0]} has signed already"
             yield Finding(key, problem, f"[manager] milter_order = {child.name}, {signers[0]}", False)
+
+
+def _verified_too_early(config: Config) -> Iterator[Finding]:
+    """opendmarc judges by what a verifier of DKIM has written into the message."""
+    early = ""
+    for child in config.enabled_children:
+        if _is_one_of(child.name, ("opendmarc",)):
+            early = early or child.name
+        elif early and _is_one_of(child.name, _VERIFIERS) and "Authenticated" not in child.applicable_conditions:
+            key = f"milters.{early}.connection_spec"
+            problem = f"{early} looks for the results of {child.name}, which comes behind it"
+            yield Finding(key, problem, f"[manager] milter_order = {child.name}, {early}", False)
+
+
+def _never_true(config: Config) -> Iterator[Finding]:
+    """Expressions of which it is plain that they never apply."""
+    for own in config.conditions.own:
+        condition = config.compiled.get(own.name)
+        if isinstance(condition, ExpressionCondition) and condition.doubt:
+            key = f"conditions.{own.name}.expression"
+            yield Finding(key, f"can never be true: {condition.doubt}", "write or where one of them is enough", False)
+
+
+def _names_alike(config: Config) -> Iterator[Finding]:
+    """Conditions of the administrator's that are called as others are, but for capitals."""
+    seen = {name.casefold(): name for name in BUILT_IN}
+    for own in config.conditions.own:
+        other = seen.setdefault(own.name.casefold(), own.name)
+        if other != own.name:
+            problem = f"is another condition than {other}, from which capitals alone tell it"
+            yield Finding(f"conditions.{own.name}", problem, f"write [[{other}]] if that is meant, or rename it", False)
 
 
 def _is_one_of(name: str, known: tuple[str, ...]) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from mmgr.conditions.base import Condition
@@ -85,7 +86,7 @@ def compile_conditions(config: Config) -> Compiled:
 
 
 def _settings_of(config: Config, name: str) -> tuple[dict[str, Any], str]:
-    """The settings of a built-in condition, and the name of the condition that they are taken from, if it is another."""
+    """The settings of a built-in condition, and the condition that they are taken from, if it is another."""
     record: Any = config.conditions.built_in.get(name)
     inherited_from = ""
     if name == _NOT_LISTED and isinstance(record, DnsblSettings) and not record.services:
@@ -99,7 +100,7 @@ def _faults_of(
     name: str, make: Callable[..., Condition], settings: Mapping[str, Any], error: PatternError
 ) -> Iterator[Fault]:
     """All faults of a condition that can't be made: those that each setting has alone, else what several make."""
-    alone = {key: _refused(lambda key=key, value=value: make(**{key: value})) for key, value in settings.items()}
+    alone = {key: _refused(partial(make, **{key: value})) for key, value in settings.items()}
     for key, faults in alone.items():
         yield from (Fault(f"{CONDITIONS}.{name}.{key}", each.problem, each.hint) for each in faults)
     if not any(alone.values()):

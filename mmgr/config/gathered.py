@@ -48,6 +48,7 @@ class Gathered:
     refused: set[str] = field(default_factory=set)
     errors: list[ConfigError] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    patience: checks.Patience = field(default_factory=lambda: checks.DEFAULT_PATIENCE)
 
     def find_unplaced(self) -> None:
         """Children of which nobody knows where they listen.
@@ -56,9 +57,10 @@ class Gathered:
         """
         for name, origin in self.children.items():
             key, switch = f"{CHILDREN}.{name}.connection_spec", f"{CHILDREN}.{name}.enabled"
-            if key in self.values or key in self.refused or not self.values.get(switch, True):
-                continue
             found = [milter.name for milter in self.detection.milters] if self.detection is not None else []
+            if key in self.values or key in self.refused or not self.values.get(switch, True):
+                self.doubt_name(name, origin, found)
+                continue
             if name in found or (self.detection is not None and is_known_milter(name)):
                 self.values[switch], self.origins[switch] = False, origin
                 problem = "nothing says where this milter listens" if name in found else "it was not found here"
@@ -66,6 +68,13 @@ class Gathered:
             else:
                 hint = did_you_mean(name, found) or _SPEC_HINT
                 self.error(origin, key, "is missing: nobody knows where this milter listens", hint)
+
+    def doubt_name(self, name: str, origin: Origin, found: Sequence[str]) -> None:
+        """A section that switches off, or sets, what is not there: was a milter meant that was found?"""
+        is_alone = f"{CHILDREN}.{name}.connection_spec" not in self.values and name not in found
+        if is_alone and not is_known_milter(name) and did_you_mean(name, found):
+            key = f"{CHILDREN}.{name}"
+            self.warn(origin, key, "was not found here, so that this changes nothing", did_you_mean(name, found))
 
     def in_order(self, children: Sequence[ChildSettings], wanted: Sequence[str]) -> tuple[ChildSettings, ...]:
         """The children as [manager] milter_order has them: those that it names first, in its order."""
@@ -84,8 +93,7 @@ class Gathered:
         for fault in made.faults:
             if any(key.startswith(f"{fault.key}.") for key in self.refused):
                 continue  # one of its keys was wrong, which has been said
-            origin = self.origins.get(fault.key) or self.own.get(fault.key.partition(".")[2]) or Origin()
-            self.error(origin.below(fault.line), fault.key, fault.problem, fault.hint)
+            self.error(self.origin_of(fault.key).below(fault.line), fault.key, fault.problem, fault.hint)
         for child in config.children:
             for name in child.applicable_conditions:
                 if name not in made.conditions and name not in made.failed:
@@ -94,14 +102,18 @@ class Gathered:
                     self.error(self.origins[key], key, f"there is no condition {shown(name)}", hint)
         return replace(config, compiled=made.conditions)
 
+    def origin_of(self, key: str) -> Origin:
+        """Where a setting, or a condition of the administrator's, was written."""
+        return self.origins.get(key) or self.own.get(key.partition(".")[2]) or Origin()
+
     def finish(self, directory: str | None) -> Config:
         """The configuration; raises ConfigErrors when anything was wrong."""
         self.move()
         self.find_unplaced()
         config = self.compiled(self.config(directory))
-        for finding in checks.check(config):
+        for finding in checks.check(config, self.patience):
             report = self.error if finding.is_error else self.warn
-            report(self.origins.get(finding.key, Origin()), finding.key, finding.problem, finding.hint)
+            report(self.origin_of(finding.key), finding.key, finding.problem, finding.hint)
         if self.errors:
             raise ConfigErrors(sorted(self.errors, key=self.place))
         return config

@@ -7,6 +7,7 @@ and ``loader`` lets ConfigObj turn that value into text or list. Where ConfigObj
 compares them on generated files), except in lines that ConfigObj accepts and makes nonsense of; these are faults here:
 
 * anything but a comma or a comment behind a closing quote (``"a" b, "c"`` is one value there),
+* a comment right behind a value (``unix:/x#y``),
 * an item of a list that is nothing or white space (``a, , b``),
 * a line that begins with '[' and is no section, and brackets inside an unquoted section name,
 * control characters, and lines of more than ``MAX_LINE_CHARACTERS``.
@@ -244,6 +245,8 @@ def _end_of_value(value: str) -> tuple[int, str]:
             wants_item, position = False, item.end()
         space = _SPACE.match(value, position)
         position = space.end() if space else position
+    if value[position : position + 1] == "#" and value[:position] and value[position - 1] not in " \t\"'":
+        return position, "a '#' in a value stands in quotes, and one that begins a comment behind a blank"
     return position, ""
 
 

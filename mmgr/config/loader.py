@@ -18,6 +18,8 @@ from mmgr.config.detected import Layer, detected_layer
 from mmgr.config.gathered import VALIDATOR, Gathered
 from mmgr.config.model import Config
 from mmgr.config.origin import Origin, in_file
+from mmgr.config.patience import postfix_patience
+from mmgr.config.ruby import ruby_line
 from mmgr.config.spec import ANY, CHILDREN, CONDITIONS, Setting, spec
 from mmgr.config.values import Raw, ValueRefused, check_child_name, did_you_mean, one_line, shown
 from mmgr.detect.base import Detection
@@ -61,6 +63,7 @@ def load(
         reading.error(where, "--root", f"{shown(root)} is not a directory", "name the top of a tree, or leave it out")
     elif root is not None:
         reading.detect(root, before)
+        reading.patience = postfix_patience(root)
     return LoadResult(reading.finish(directory), tuple(reading.warnings), reading.detection)
 
 
@@ -87,10 +90,16 @@ class _Reading(Gathered):
         """Read one file."""
         self.paths.append(one_line(path))
         try:
-            scan = lines.scan(files.read_bytes(path))
+            data = files.read_bytes(path)
         except ConfigError as error:
             self.errors.append(error)
             return
+        ruby = ruby_line(data)
+        if ruby:
+            problem = "this looks like the Ruby configuration of milter manager 2"
+            self.error(in_file(path, ruby), "", problem, "run milter-manager-import, which translates it")
+            return
+        scan = lines.scan(data)
         for fault in scan.faults:
             self.refused.add(fault.key)
             self.error(in_file(path, fault.line), fault.key, fault.problem, fault.hint)

@@ -17,6 +17,7 @@ from mmgr.detect.unitfile import Assignment, assignments
 from mmgr.detect.unitpath import SUFFIX, UnitPath
 
 _RESET_HINT = "write an empty ExecStart= before the new one"
+_NO_COMMAND = "there is no command behind ExecStart=, and systemd does not load such a unit"
 _NOT_WANTED = "disabled: nothing starts it at boot; systemctl enable does"
 
 
@@ -90,6 +91,8 @@ def service(tree: Tree, path: UnitPath, name: str) -> Service | None:
     environment = _environment(tree, unit)
     argv, faults = _argv(unit, environment)
     is_started, why_not = _start(path, unit)
+    if is_started.value and not unit.problems and _starts_nothing(unit):
+        is_started, why_not = Found(False, Where(unit.path)), _NO_COMMAND
     return Service(
         name=unit.name.stem,
         unit=Where(unit.path),
@@ -151,6 +154,12 @@ def _argv(unit: Unit, environment: Environment) -> tuple[tuple[Found[str], ...],
         return expanded(replaced, environment.variables, value), problems
     except TooLong as error:
         return (), [*problems, Problem("", value.where, f"ExecStart= is ignored: {error}")]
+
+
+def _starts_nothing(unit: Unit) -> bool:
+    """Whether systemd does not load it for want of a command; one that can't be read is another matter."""
+    is_idle = unit.text("Service", "Type") == "oneshot" and bool(unit.all("Service", "ExecStop"))
+    return not is_idle and not unit.all("Service", "ExecStart")
 
 
 def _start(path: UnitPath, unit: Unit) -> tuple[Found[bool], str]:

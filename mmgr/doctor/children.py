@@ -62,6 +62,9 @@ def _inet(child: ChildSettings, endpoint: Endpoint, around: Surroundings) -> Ite
         yield Finding(child.name, ERROR if policy.is_enforcing else WARNING, text, hint)
     if around.is_probing:
         yield from said(child.name, endpoint, probe(endpoint, around.timeout_s), _start(child, around))
+    else:
+        why = ", as nothing runs in this tree" if around.is_other_tree else ""
+        yield Finding(child.name, NOTE, f"listens on {endpoint}, says the configuration; nobody was asked there{why}")
 
 
 def said(subject: str, endpoint: Endpoint, answer: Answer, start: str) -> Iterator[Finding]:
@@ -101,7 +104,9 @@ def _start(child: ChildSettings, around: Surroundings) -> str:
     """What starts a milter that is not there."""
     found = around.detected_as(child)
     if found is None:
-        return f"systemctl status {shlex.quote(child.name)}"
+        if around.has_unit(child.name):
+            return f"systemctl status {shlex.quote(child.name)}"
+        return f"# there is no service {child.name} here: start the milter by what runs it, or write enabled = no"
     if not found.is_enabled.value and found.why_not:
         return f"# {found.is_enabled.where}: {found.why_not}\nsystemctl enable --now {shlex.quote(found.name)}"
     return f"systemctl {'start' if found.is_enabled.value else 'enable --now'} {shlex.quote(found.name)}"

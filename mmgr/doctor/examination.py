@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mmgr.config.loader import glance, load
 from mmgr.config.model import Config
@@ -132,7 +132,9 @@ def _identity(request: Request, config: Config, accounts: Accounts) -> tuple[Ide
         if found is not None:
             groups = ", ".join(accounts.group_name(gid) for gid in sorted(found.gids))
             about = [Finding(MANAGER, OK, f"looked at as user {found.name} with the groups {groups}")]
-            return found, [*about, _borrowed()] if name == NOBODY != user else about
+            if name == NOBODY != user:
+                return replace(found, successor=SERVICE), [*about, _borrowed()]
+            return found, about
     text = f"there is no user {user or SERVICE}" + (f" or no group {group}" if group else "")
     name = user or SERVICE
     return None, [Finding(MANAGER, ERROR, text, _new_user(name))]
@@ -235,7 +237,7 @@ def _later(config: Config, around: Surroundings, identity: Identity) -> Iterator
     if rights.allows(identity, WRITE):
         return
     group = around.accounts.group_name(gid)
-    text = f"{identity.name} will not be able to connect once the daemon runs: its socket will be"
+    text = f"user {identity.name} will not be able to connect once the daemon runs: its socket will be"
     hint = f"{usermod(identity.name, [group])}\n{postfix.RELOAD}" if rights.granting_groups(identity, WRITE) else ""
     hint = hint or "# below [manager] write: unix_socket_mode = 0660"
     yield Finding(POSTFIX, ERROR, f"{text} {rights.mode:04o} {around.identity.name}:{group}", hint)

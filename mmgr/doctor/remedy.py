@@ -124,7 +124,8 @@ def usermod(user: str, groups: Sequence[str]) -> str:
 def _joining(groups: Sequence[int], identity: Identity, accounts: Accounts, owner: Owner) -> list[str]:
     if not groups:
         return []
-    return [usermod(identity.name, [accounts.group_name(gid) for gid in groups]), owner.restart]
+    first = [f"# once there is a user {identity.successor}:"] if identity.successor else []
+    return [*first, usermod(identity.grantee, [accounts.group_name(gid) for gid in groups]), owner.restart]
 
 
 def _groups(denied: Sequence[Step], identity: Identity, accounts: Accounts) -> list[int]:
@@ -153,14 +154,14 @@ def _warnings(denied: Sequence[Step], groups: Sequence[int], identity: Identity,
 
 def _single(step: Step, identity: Identity) -> str:
     """The rights for this user alone."""
-    return f"setfacl -m u:{shlex.quote(identity.name)}:{'x' if step.is_directory else 'rw'} {shlex.quote(step.path)}"
+    return f"setfacl -m u:{shlex.quote(identity.grantee)}:{'x' if step.is_directory else 'rw'} {shlex.quote(step.path)}"
 
 
 def _lasting(step: Step, identity: Identity) -> str:
     """What keeps them after the next boot, where the directory is made anew."""
     if not step.path.startswith(("/run/", "/var/run/")):
         return ""
-    return f", and for good in /etc/tmpfiles.d: a+ {step.path} - - - - user:{identity.name}:--x"
+    return f", and for good in /etc/tmpfiles.d: a+ {step.path} - - - - user:{identity.grantee}:--x"
 
 
 def _widened(step: Step, identity: Identity, accounts: Accounts, owner: Owner) -> list[str]:
@@ -170,7 +171,7 @@ def _widened(step: Step, identity: Identity, accounts: Accounts, owner: Owner) -
     if step.is_directory:
         lines = [_single(step, identity)]
         if step.path.startswith("/run/"):
-            lines.append(f"# for good, in /etc/tmpfiles.d/: a+ {step.path} - - - - user:{identity.name}:--x")
+            lines.append(f"# for good, in /etc/tmpfiles.d/: a+ {step.path} - - - - user:{identity.grantee}:--x")
         return lines
     group = accounts.group_name(step.rights.gid)
     restart = f"systemctl restart {shlex.quote(owner.name)}"
@@ -179,8 +180,8 @@ def _widened(step: Step, identity: Identity, accounts: Accounts, owner: Owner) -
             file = next((other for other in OTHER_PLACES.get(file, ()) if other in owner.files), file)
             return [f"# in {file} write: {setting.format(path=step.path, group=group)}", restart]
     if step.rights.gid == ROOT_GID:
-        own = accounts.group_name(min(identity.gids)) if identity.gids else identity.name
-        return [f"# let {owner.name} make its socket with mode 0660 and a group that {identity.name} is in: {own}"]
+        own = accounts.group_name(min(identity.gids)) if identity.gids and not identity.successor else identity.grantee
+        return [f"# let {owner.name} make its socket with mode 0660 and a group that {identity.grantee} is in: {own}"]
     return [f"# in the unit of {owner.name} write: UMask=0007 (systemctl edit {shlex.quote(owner.name)})", restart]
 
 

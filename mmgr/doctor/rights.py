@@ -7,7 +7,7 @@ Connecting to a unix socket takes the right to write to it and to pass each dire
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 PASS = 1
 WRITE = 2
@@ -22,15 +22,21 @@ _OWNER_BITS, _GROUP_BITS, _ALL_BITS = 6, 3, 7
 
 @dataclass(frozen=True)
 class Identity:
-    """A user with all of its groups."""
+    """A user with all of its groups. successor is the user that is to be made in its place, and gets rights then."""
 
     name: str
     uid: int
     gids: frozenset[int]
+    successor: str = ""
+
+    @property
+    def grantee(self) -> str:
+        """Who is to be given rights, and put into groups."""
+        return self.successor or self.name
 
     def joined(self, *gids: int) -> Identity:
         """The same user as a member of more groups."""
-        return Identity(self.name, self.uid, self.gids.union(gids))
+        return replace(self, gids=self.gids.union(gids))
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,10 @@ class AclEntry:
 
 @dataclass(frozen=True)
 class Rights:
-    """What decides about one file. acl is empty where there is no list beside the mode."""
+    """What decides about one file. acl is empty where there is no list beside the mode.
+
+    Linux does not look at a list whose mask allows nothing (``acl_permission_check`` in fs/namei.c): the mode decides.
+    """
 
     uid: int
     gid: int
@@ -75,7 +84,7 @@ class Rights:
         return tuple(number for number in numbers if self.allows(identity.joined(number), wanted))
 
     def _entries(self) -> tuple[AclEntry, ...]:
-        if self.acl:
+        if self.acl and self._mask():
             return self.acl
         return (
             AclEntry(USER_OBJ, self.mode >> _OWNER_BITS & _ALL_BITS),

@@ -46,11 +46,11 @@ def reachable(
         return
     if not denied:
         if trail.is_socket:
-            yield Finding(subject, OK, f"{identity.name} may connect to {path}")
+            yield Finding(subject, OK, f"user {identity.name} may connect to {path}")
         return
     cure = remedy(trail, identity, around.accounts, owner)
     facts = "; ".join(_denial(step, path, around) for step in denied)
-    text = "; ".join([f"{identity.name} may not connect to {path}: {facts}", *cure.remarks])
+    text = "; ".join([f"user {identity.name} may not connect to {path}: {facts}", *cure.remarks])
     yield Finding(subject, ERROR, text, "\n".join(cure.lines))
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from mmgr.config.model import ChildSettings
 from mmgr.detect.base import Detected
 from mmgr.detect.tree import Tree
+from mmgr.detect.unitpath import UnitPath
 from mmgr.doctor.access import Trail, walk
 from mmgr.doctor.accounts import Accounts
 from mmgr.doctor.remedy import OTHER_PLACES
@@ -45,6 +46,11 @@ class Surroundings:
     def detected_as(self, child: ChildSettings) -> Detected | None:
         """The installed milter of a child's name."""
         return next((one for one in self.detected if one.name == child.name), None)
+
+    def has_unit(self, name: str) -> bool:
+        """Whether there is a service of that name, made out to be a milter or not."""
+        is_unit = "/" not in name and bool(UnitPath(self.tree).fragment(f"{name}.service"))
+        return is_unit or self.tree.is_file(f"/etc/init.d/{name}")
 
     def settings_files(self) -> frozenset[str]:
         """Which of the places where settings may be are there."""

@@ -91,6 +91,11 @@ class Draft:
             self.section(path).findings.append(finding)
 
     @property
+    def has_entries(self) -> bool:
+        """Whether anything has been translated."""
+        return any(section.entries for section in self.sections.values())
+
+    @property
     def left(self) -> list[Finding]:
         """What could not be translated."""
         return [finding for finding in self.findings if finding.is_left]

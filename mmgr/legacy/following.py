@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Callable, Protocol
 
 from mmgr.conditions.builtin import BUILT_IN
+from mmgr.config.ruby import has_statements, section_line
 from mmgr.config.spec import spec
 from mmgr.config.values import did_you_mean, one_line
 from mmgr.errors import MmgrError
@@ -25,6 +26,9 @@ from mmgr.legacy.tokens import KEYWORD, RubyFault, Value
 
 MAX_FILES = 500
 """How many files are read; one that is loaded twice counts twice."""
+
+SUFFIXES = (".ruby", ".rpmsave", ".rpmorig")
+"""What an upgrade, or rpm, puts behind the name of a file of milter manager 2 that it moves away."""
 
 MAX_DEPTH = 20
 """How deep files may load each other, and statements stand inside each other."""
@@ -40,16 +44,8 @@ SHIPPED_CONDITIONS = frozenset(
 
 _SECTIONS = ("package", "security", "log", "manager", "controller")
 _ENDS_EARLY = ("next", "break", "return", "redo", "retry", "yield")
-_OTHER_KINDS = (
-    (re.compile(r"\s*<[?!a-z]"), "this is XML, which the control interface wrote, and not read"),
-    (
-        re.compile(
-            r"(?:[ \t\r]*(?:#[^\n]*)?\n)*[ \t]*"
-            r"\[(?:package|security|log|manager|workers|controller|metrics|status|conditions|milters)\]"
-        ),
-        "this is no Ruby, but a configuration of this program already",
-    ),
-)
+_PATTERN = re.compile(r"[*?\[]")
+_XML = re.compile(r"\s*<[?!a-z]")
 _ORIGIN = re.compile(r"/\S{1,250}:\d{1,7}")
 _HOOK = "it is Ruby code that runs inside the daemon"
 _LEFT_CALLS = {
@@ -146,11 +142,14 @@ class Translation:
     def text(self, path: str, text: str) -> None:
         """Follow the text of a file; one that is no Ruby is reported and does nothing, as in milter manager 2."""
         name = one_line(path)
-        for kind, reason in _OTHER_KINDS:
-            other = kind.match(text)
-            if other:
-                self.report(Place(name, text.count("\n", 0, other.end()) + 1), "", reason, True)
-                return
+        xml, ours = _XML.match(text), section_line(text)
+        if xml:
+            reason = "this is XML, which the control interface wrote, and not read"
+            self.report(Place(name, text.count("\n", 0, xml.end()) + 1), "", reason, True)
+            return
+        if ours:
+            self.report(Place(name, ours), "", "this is no Ruby, but a configuration of this program already", True)
+            return
         try:
             found = statements(text)
         except RubyFault as fault:
@@ -166,6 +165,10 @@ class Translation:
         """``load`` and ``load_if_exist``."""
         pattern = one_text(shape)
         found = self.files.matches(pattern)
+        if not found and not _PATTERN.search(pattern):
+            found = self.beside(pattern)[:1]
+            for path in found:
+                self.note(here, f"there is no such file any more, so {one_line(path)} is read")
         if not found and shape.method == "load":
             raise Untranslatable("there is no such file")
         shipped = [path for path in found if _is_shipped(path)]
@@ -190,9 +193,24 @@ class Translation:
         else:
             self.files_read += 1
             try:
-                self.file(path)
+                self.file(self.ruby_of(path))
             except FileFault as fault:
                 self.report(Place(fault.path, fault.line), "", fault.problem, True)
+
+    def ruby_of(self, path: str) -> str:
+        """The file, or the Ruby that an upgrade put beside it; which one is read is reported. Raises FileFault."""
+        if self.files.matches(path) and is_ruby(self.files.text(path)):
+            return path
+        for beside in self.beside(path):
+            if is_ruby(self.files.text(beside)):
+                reason = f"this file is read, as {one_line(path)} is not there as Ruby any more"
+                self.report(Place(one_line(beside), 1), "", reason, False)
+                return beside
+        return path
+
+    def beside(self, path: str) -> list[str]:
+        """What an upgrade left of a file, under its name with a suffix."""
+        return [found for suffix in SUFFIXES for found in self.files.matches(path + suffix)]
 
     def load_default(self, here: Here, shape: Shape) -> None:
         """``load_default`` looked for installed milters, which this program does by itself."""
@@ -274,6 +292,11 @@ class Translation:
     def report(self, place: Place, text: str, reason: str, is_left: bool, section: Path = ()) -> None:
         """Report anything."""
         self.draft.report(Finding(place, one_line(text), one_line(reason), is_left), section)
+
+
+def is_ruby(text: str) -> bool:
+    """Whether a file has statements, and no section of ours."""
+    return has_statements(text) and not section_line(text)
 
 
 def ends_early(statement: Statement) -> bool:

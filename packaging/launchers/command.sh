@@ -1,6 +1,6 @@
 #!/bin/sh
 # @name@, by the newest Python that is here, with its own modules and nothing of the caller's environment.
-for python in @pythons@; do
+@elsewhere@for python in @pythons@; do
     if [ -x "$python" ]; then
         exec "$python" -I -B @app@/launch.py @launcher@ "$@"
     fi

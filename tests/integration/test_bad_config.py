@@ -242,9 +242,7 @@ def test_the_version_is_shown(manager: Manager) -> None:
 
 
 def test_a_user_and_a_group_that_are_not_there_are_both_told(manager: Manager) -> None:
-    with main_file(manager).open("a", encoding="utf-8") as file:
-        file.write("[security]\neffective_user = no-such-user\neffective_group = no-such-group\n")
-    done = run(manager, "--check-config")
+    done = run(manager, "--check-config", "-u", "no-such-user", "-g", "no-such-group")
     assert (done.returncode, done.stderr.count("there is no user"), done.stderr.count("no group")) == (EX_CONFIG, 1, 1)
 
 

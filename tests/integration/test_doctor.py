@@ -391,6 +391,19 @@ def test_a_tree_is_judged_by_its_own_users_groups_and_files(tmp_path: Path) -> N
     assert "smtp/inet: smtpd_milters names our socket" in found.of("postfix", "ok")
 
 
+@as_root
+def test_where_nobody_stands_in_for_our_user_groups_are_for_ours(tmp_path: Path) -> None:
+    path = tree(tmp_path)
+    (path / "etc/passwd").write_text("nobody:x:65534:65534::/:/x\nclamilt:x:61235:61235::/:/x\n")
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(path / "run/clamav-milter/s"))
+    for each, mode in ((path / "run/clamav-milter", 0o710), (path / "run/clamav-milter/s", 0o660)):
+        os.chown(each, 61235, 61235)
+        each.chmod(mode)
+    hints = in_tree(path).hints("clamav-milter")
+    assert hints[:2] == ["# once there is a user milter-manager:", "usermod -aG clamilt milter-manager"]
+
+
 def test_in_a_tree_where_nothing_runs_a_missing_socket_is_a_note(tmp_path: Path) -> None:
     found = in_tree(tree(tmp_path))
     assert found.of("clamav-milter", "note", "warning", "error") == [
@@ -481,3 +494,9 @@ def test_whom_a_running_daemon_acts_as_is_read(house: House) -> None:
         identity = process_identity(pid)
     assert identity is not None
     assert identity.uid == NOBODY
+
+
+def test_the_directory_of_postfix_may_be_given_from_here(house: House) -> None:
+    house.configure({})
+    found = house.run("--postfix-dir", "postfix", "--no-probe")
+    assert not [text for text in found.of("postfix", "note") if "there is no" in text]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -113,3 +115,47 @@ def test_an_option_that_makes_no_sense_is_a_usage_error(explain: Explain) -> Non
 def test_a_root_that_is_no_directory_is_refused(explain: Explain) -> None:
     done = explain("--root", "/no/such/tree")
     assert (done.returncode, "'/no/such/tree' is not a directory" in done.stderr) == (1, True)
+
+
+DNSBL = """
+[package]
+detection = no
+[conditions]
+dns_name_servers = [127.0.0.1]:{port}
+dns_timeout = 0.2
+[[DNSBL Listed]]
+services = bl.example.org
+[milters]
+[[for-listed]]
+connection_spec = unix:/a
+applicable_conditions = DNSBL Listed
+[[for-others]]
+connection_spec = unix:/b
+applicable_conditions = Not DNSBL Listed
+"""
+
+
+def test_a_silent_dns_is_told_as_such_and_asked_once_for_all_milters(explain: Explain, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        (tmp_path / "milter-manager.conf").write_text(DNSBL.format(port=silent.getsockname()[1]), "utf-8")
+        done = explain("--client-address", "198.51.100.7")
+        silent.setblocking(False)
+        queries = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                queries.append(silent.recv(512))
+    told = done.stdout.count("no answer about client 198.51.100.7 from bl.example.org")
+    assert (told, len(queries)) == (2, 2)  # two milters; the resolver asks twice
+
+
+@pytest.mark.parametrize(("given", "condition"), [("--helo", "helo"), ("--client-name", "client_name")])
+def test_an_empty_name_stays_empty(explain: Explain, tmp_path: Path, given: str, condition: str) -> None:
+    text = CONFIG.replace("header(X-Class) == yes", f'{condition} == ""')
+    (tmp_path / "milter-manager.conf").write_text(text, "utf-8")
+    assert line_of(explain("--client-name", "mail.example.net", given, "").stdout, "special") == "special: used"
+
+
+def test_a_milter_that_is_used_is_told_with_what_fits(explain: Explain) -> None:
+    done = explain("--client-name", "ppp12.example.net", "--client-address", "198.51.100.7")
+    assert "    Remote Network: client 198.51.100.7 is not local" in done.stdout

@@ -136,6 +136,77 @@ def test_an_output_that_cannot_be_written_is_said(old: Path, new: Path) -> None:
     assert (done.returncode, b"missing/file: can't be written: " in done.stderr) == (LEFT, True)
 
 
+OURS = "[manager]\nconnection_spec = inet:10025\n"
+
+
+def upgraded(old: Path) -> Path:
+    """The directory as rpm leaves it: the main file that nobody edited is the new one."""
+    (old / "milter-manager.conf").write_text((CHECKOUT / "etc" / "milter-manager.conf").read_text())
+    return old
+
+
+def test_the_local_file_is_translated_where_the_main_file_is_ours_already(old: Path) -> None:
+    done = run(upgraded(old))
+    assert (done.returncode, b"[[my]]" in done.stdout) == (0, True)
+
+
+def test_conditions_of_ones_own_are_translated_where_the_main_file_is_ours_already(old: Path) -> None:
+    assert b'[["No Localhost"]]' in run(upgraded(old)).stdout
+
+
+@pytest.mark.parametrize("suffix", [".ruby", ".rpmsave", ".rpmorig"])
+def test_a_local_file_that_was_moved_away_is_translated_and_named(old: Path, suffix: str) -> None:
+    local = upgraded(old) / "milter-manager.local.conf"
+    moved = local.rename(f"{local}{suffix}")
+    done = run(old)
+    assert (b"[[my]]" in done.stdout, f"{moved} is read".encode() in done.stderr) == (True, True)
+
+
+def test_the_moved_file_is_read_where_a_local_file_of_ours_has_its_place(old: Path) -> None:
+    local = upgraded(old) / "milter-manager.local.conf"
+    local.rename(f"{local}.ruby")
+    local.write_text(OURS)
+    assert b"[[my]]" in run(old).stdout
+
+
+def test_a_main_file_that_was_moved_away_is_translated_and_named(old: Path) -> None:
+    (old / "milter-manager.conf").rename(old / "milter-manager.conf.rpmsave")
+    with (old / "milter-manager.conf.rpmsave").open("a") as file:
+        file.write("manager.unix_socket_mode = 0600\n")
+    done = run(upgraded(old))
+    assert (b"unix_socket_mode = 0600\n" in done.stdout, b"milter-manager.conf.rpmsave:1: " in done.stderr) == (
+        True,
+        True,
+    )
+
+
+def test_the_file_that_rpm_brought_is_not_taken_for_an_old_one(old: Path) -> None:
+    (upgraded(old) / "milter-manager.local.conf").rename(old / "milter-manager.local.conf.rpmnew")
+    assert b"[[my]]" not in run(old).stdout
+
+
+@pytest.mark.parametrize("source", [".", "milter-manager.local.conf"])
+def test_what_is_translated_is_never_overwritten(old: Path, source: str) -> None:
+    local = old / "milter-manager.local.conf"
+    done = run("--force", old / source, "-o", local)
+    assert (done.returncode, local.read_text(), b"is part of SOURCE" in done.stderr) == (LEFT, LOCAL, True)
+
+
+def test_what_is_translated_is_never_overwritten_by_way_of_a_link(old: Path, new: Path) -> None:
+    (new / "link").symlink_to(old)
+    run("--force", old, "-o", new / "link" / "milter-manager.local.conf")
+    assert (old / "milter-manager.local.conf").read_text() == LOCAL
+
+
+def test_a_file_stays_when_nothing_could_be_translated(new: Path) -> None:
+    kept = new / "kept"
+    kept.write_text("mine")
+    source = new / "source"
+    source.write_text("daemon_of(:mail)\n")
+    done = run("--force", source, "-o", kept)
+    assert (done.returncode, kept.read_text(), b"kept stays as it is" in done.stderr) == (LEFT, "mine", True)
+
+
 BAD_SOURCES = [
     (b"\x7fELF\0\0\0", ":1: there is a NUL byte"),
     (b"a = 1\nb = 'open", ":2: "),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import time
@@ -28,9 +29,9 @@ def elastic(make: Makers, **keys: str) -> Rig:
 
 
 def counts(rig: Rig) -> tuple[int, int]:
-    """Busy and all workers, as the master's title says."""
-    words = title(rig.manager.pid).partition(", ")[2].split()
-    return int(words[0]), int(words[3])
+    """Busy and all workers, as the master's title says; -1 where it is just being written."""
+    found = re.search(r", (\d+) busy of (\d+) workers", title(rig.manager.pid))
+    return (int(found[1]), int(found[2])) if found else (-1, -1)
 
 
 def wait_for_counts(rig: Rig, what: str, busy: range, workers: range, timeout_s: float = 20.0) -> None:

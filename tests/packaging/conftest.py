@@ -54,11 +54,11 @@ def rpms(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, B
 
 @pytest.fixture(scope="session")
 def repository(rpms: dict[str, Built], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two repositories below one directory: ``first`` and ``newer``, with stand-ins for what EL has."""
+    """Repositories below one directory: ``first``, ``newer`` and ``el8``, with stand-ins for what EL has."""
     need("createrepo_c", "dnf")
     directory = tmp_path_factory.mktemp("repository")
-    made = stand_ins(tmp_path_factory.mktemp("stand-ins"), rpms["el9"])
-    for name, built in (("first", rpms["el9"]), ("newer", rpms["el9-newer"])):
+    made = stand_ins(tmp_path_factory.mktemp("stand-ins"), rpms["el9"], rpms["el8"])
+    for name, built in (("first", rpms["el9"]), ("newer", rpms["el9-newer"]), ("el8", rpms["el8"])):
         (directory / name).mkdir()
         for package in (*built.top.glob("RPMS/*/*.rpm"), *made):
             shutil.copy(package, directory / name)
@@ -70,6 +70,12 @@ def repository(rpms: dict[str, Built], tmp_path_factory: pytest.TempPathFactory)
 def new_machine(repository: Path, tmp_path: Path) -> Iterator[Machine]:
     """A machine of its own, without milter manager."""
     yield from _booted(repository, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def bare_machine(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """A machine for one module of tests, without milter manager."""
+    yield from _booted(repository, tmp_path_factory.mktemp("bare-machine"))
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 _NOT_OF_EL = ("rpmlib(", "config(", "/bin/sh", "(milter-manager-selinux")
 MILTERS = ("postfix", "clamav-milter", "milter-greylist")
+OF_EL = ("selinux-policy-targeted", "policycoreutils", "munin-node", "epel-release", "clamav-scanner-systemd")
+OF_EL += ("clamav-update", "clamav-milter-systemd", "spamass-milter-postfix")
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,11 @@ class Built:
         """The lines of ``rpm -qp``."""
         return said("rpm", "-qp", *options, str(self.rpm)).splitlines()
 
-    def unpacked(self, directory: Path) -> Path:
-        """The files of the package below a directory."""
+    def unpacked(self, directory: Path, part: str = "") -> Path:
+        """The files of the package, or of a sub-package, below a directory."""
         directory.mkdir(parents=True, exist_ok=True)
-        command = f"rpm2cpio '{self.rpm}' | cpio -idm --quiet"
+        (rpm,) = (self.top / "RPMS").glob(f"*/milter-manager-{part}-3*.rpm") if part else [self.rpm]
+        command = f"rpm2cpio '{rpm}' | cpio -idm --quiet"
         subprocess.run(["sh", "-c", command], cwd=directory, check=True)
         return directory
 
@@ -108,16 +111,18 @@ def build(top: Path, sources: Path, el: int, dist: str = "", versions: int = 1, 
     return Built(top, done.stdout + done.stderr)
 
 
-def stand_ins(top: Path, built: Built) -> list[Path]:
-    """Empty packages: one that provides what ours requires of EL, and one named like each milter."""
-    wanted = {line for line in built.query("--requires") if not line.startswith(_NOT_OF_EL)}
+def stand_ins(top: Path, *builds: Built) -> list[Path]:
+    """Empty packages: one that provides what ours require of EL, and one named like each milter and the like."""
+    wanted = {line for built in builds for line in built.query("--requires") if not line.startswith(_NOT_OF_EL)}
     provides = {re.sub(r" >= .*", " = 3.11", line) for line in wanted if not line.startswith("(")} | {"/bin/sh"}
     provides |= {re.split(r"[( ]", line)[1] for line in wanted if line.startswith("(")}
-    provides.add("rrdtool")
-    for name, given in (("el-base", provides), *((milter, set()) for milter in MILTERS)):
-        lines = [f"Name: {name}", "Version: 1", "Release: 1", "Summary: Stands in", "License: MIT", "BuildArch: noarch"]
-        lines += [f"Provides: {each}" for each in sorted(given)]
-        spec = top / f"{name}.spec"
-        spec.write_text("\n".join([*lines, "%description", "Stands in.", "%files", ""]))
-        said("rpmbuild", "-bb", "--quiet", "--define", f"_topdir {top}", str(spec))
+    provides |= {"rrdtool", "/usr/sbin/selinuxenabled"}
+    lines = ["Name: el-base", "Version: 1", "Release: 1", "Summary: Stands in", "License: MIT", "BuildArch: noarch"]
+    lines += [*(f"Provides: {each}" for each in sorted(provides)), "%description", "Stands in.", "%files"]
+    for name in (*MILTERS, *OF_EL):
+        lines += [f"%package -n {name}", "Summary: Stands in", f"%description -n {name}", "Stands in."]
+        lines += [f"%files -n {name}"]
+    spec = top / "stand-ins.spec"
+    spec.write_text("\n".join([*lines, ""]))
+    said("rpmbuild", "-bb", "--quiet", "--define", f"_topdir {top}", str(spec))
     return sorted((top / "RPMS").glob("*/*.rpm"))

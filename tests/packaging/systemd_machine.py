@@ -107,13 +107,16 @@ class Machine:
 
     def dnf(self, *words: str, repository: str = "first") -> str:
         """A command of dnf with one repository alone."""
+        return self.run("dnf", "-y", *self.dnf_options(repository), *words)
+
+    def dnf_options(self, repository: str) -> list[str]:
+        """What makes dnf use one repository alone."""
         options = [
             "--releasever=9",
             "--disablerepo=*",
             f"--repofrompath={repository},file:///srv/repository/{repository}",
         ]
-        options += ["--nogpgcheck", "--setopt=install_weak_deps=0", "--setopt=reposdir=/nonexistent"]
-        return self.run("dnf", "-y", *options, *words)
+        return [*options, "--nogpgcheck", "--setopt=install_weak_deps=0", "--setopt=reposdir=/nonexistent"]
 
     def journal(self) -> str:
         """What the service said and what systemd said of it."""

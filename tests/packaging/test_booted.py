@@ -137,12 +137,27 @@ def test_a_faulty_configuration_is_not_started_again_and_again(machine: Machine)
     assert (machine.property("ExecMainStatus"), machine.property("ActiveState")) == ("78", "failed")
 
 
-def test_a_missing_module_is_named(machine: Machine) -> None:
-    module = "/usr/lib64/milter-manager/mmgr/endpoint.py"
-    machine.shell(f"mv {module} /root/endpoint.py")
+@pytest.mark.parametrize(
+    ("file", "module"),
+    [("mmgr/endpoint.py", "mmgr.endpoint"), ("vendor/configobj", "configobj")],
+)
+def test_a_missing_module_is_named(machine: Machine, file: str, module: str) -> None:
+    if machine.attempt("/usr/bin/python3", "-I", "-c", f"import {module}").returncode == 0:
+        pytest.skip(f"the system has a {module} of its own")
+    path = f"/usr/lib64/milter-manager/{file}"
+    machine.shell(f"mv {path} /root/moved")
     machine.attempt("systemctl", "restart", "milter-manager")
-    machine.shell(f"mv /root/endpoint.py {module}")
-    assert "No module named 'mmgr.endpoint'" in machine.journal()
+    machine.shell(f"mv /root/moved {path}")
+    assert (machine.property("ExecMainStatus"), f"No module named '{module}'" in machine.journal()) == ("69", True)
+
+
+def test_a_command_that_needs_psutil_names_it_when_it_is_missing(machine: Machine) -> None:
+    if machine.attempt("/usr/bin/python3", "-I", "-c", "import psutil").returncode == 0:
+        pytest.skip("the system has a psutil of its own")
+    machine.shell("mv /usr/lib64/milter-manager/vendor/psutil /root/moved")
+    done = machine.attempt("milter-report-statistics", "--help")
+    machine.shell("mv /root/moved /usr/lib64/milter-manager/vendor/psutil")
+    assert (done.returncode, "No module named 'psutil'" in done.stderr) == (69, True)
 
 
 def test_a_full_run_is_said_with_the_path_of_the_socket(machine: Machine) -> None:
@@ -173,6 +188,23 @@ def test_the_socket_of_the_socket_unit_outlives_the_service(machine: Machine) ->
     assert serves(machine, "milter-manager")
 
 
-def test_the_units_are_without_faults(machine: Machine) -> None:
-    units = ("milter-manager.service", "milter-manager.socket")
-    assert machine.run("systemd-analyze", "verify", "--man=yes", *units) == ""
+def test_the_socket_unit_can_be_enabled_as_documented(machine: Machine) -> None:
+    machine.shell("""mkdir /etc/systemd/system/milter-manager.socket.d
+        printf '[Socket]\\nSocketGroup=postfix\\n' >/etc/systemd/system/milter-manager.socket.d/override.conf
+        systemctl daemon-reload; systemctl stop milter-manager
+        systemctl enable --now milter-manager.socket; systemctl start milter-manager""")
+    held = machine.run("systemctl", "is-active", "milter-manager.socket").strip()
+    works = serves(machine, "postfix")
+    machine.run("systemctl", "disable", "milter-manager.socket")
+    assert (held, works) == ("active", True)
+
+
+@pytest.mark.parametrize("unit", ["milter-manager.service", "milter-manager.socket"])
+def test_the_units_are_without_faults(machine: Machine, unit: str) -> None:
+    assert machine.run("systemd-analyze", "verify", "--man=yes", unit) == ""
+
+
+@pytest.mark.parametrize("kind", ["service", "timer"])
+def test_the_units_of_the_log_analyzer_are_without_faults(machine: Machine, kind: str) -> None:
+    machine.install("milter-manager-log-analyzer")
+    assert machine.run("systemd-analyze", "verify", "--man=yes", f"milter-manager-log-analyzer.{kind}") == ""

@@ -100,6 +100,85 @@ def test_erasing_stops_the_service_and_leaves_the_user_and_what_was_edited(new_m
     assert left.split() == ["milter-manager", "milter-manager.conf.rpmsave", "gone", "ended"]
 
 
+def test_erasing_leaves_no_process_socket_or_file_of_the_user(new_machine: Machine) -> None:
+    new_machine.install("milter-manager")
+    new_machine.shell("""systemctl enable --now milter-manager.socket milter-manager
+        install -d -o milter-manager /var/lib/milter-manager/public_html/log""")
+    new_machine.dnf("remove", "milter-manager")
+    left = new_machine.shell("""pgrep -u milter-manager || :; grep milter-manager /proc/net/unix || :
+        find /etc /home /opt /run /tmp /var \\( -user milter-manager -o -group milter-manager \\)
+        [ ! -e /run/milter-manager ] || echo stays""")
+    assert left.split() == ["/var/lib/milter-manager/public_html/log"]
+
+
+def test_a_downgrade_keeps_what_was_edited(new_machine: Machine) -> None:
+    new_machine.install("milter-manager", repository="newer")
+    new_machine.shell("""echo '# mine' >>/etc/milter-manager/milter-manager.conf
+        echo '# mine' >>/etc/sysconfig/milter-manager; systemctl start milter-manager""")
+    new_machine.dnf("downgrade", "milter-manager")
+    mine = new_machine.shell("tail -qn 1 /etc/milter-manager/milter-manager.conf /etc/sysconfig/milter-manager")
+    assert (mine.splitlines(), new_machine.property("ActiveState")) == (["# mine", "# mine"], "active")
+
+
+def test_the_package_of_el_8_gives_a_service_that_starts(new_machine: Machine) -> None:
+    new_machine.install("milter-manager", repository="el8")
+    new_machine.run("systemctl", "start", "milter-manager")
+    release = new_machine.run("rpm", "-q", "--qf", "%{RELEASE}", "milter-manager")
+    new_machine.run("milter-test-server", "-s", "unix:/run/milter-manager/milter-manager.sock")
+    assert release.endswith(".el8")
+
+
+def test_the_munin_plug_in_is_installed_and_runs(new_machine: Machine) -> None:
+    new_machine.install("milter-manager-munin")
+    said = new_machine.attempt("/usr/share/munin/plugins/milter_manager_", "autoconf").stdout
+    assert said.startswith("no (")
+
+
+SELINUX_TOOLS = """
+    for tool in semodule load_policy selinuxenabled fixfiles restorecon; do
+        rm -f /usr/sbin/$tool
+        printf '#!/bin/sh\\necho "%s $*" >>/root/called\\n' $tool >/usr/sbin/$tool
+        chmod 755 /usr/sbin/$tool
+    done
+    mkdir -p /etc/selinux/targeted/contexts/files; touch /etc/selinux/targeted/contexts/files/file_contexts
+"""
+
+
+def test_the_policy_module_comes_along_where_there_is_such_a_policy(new_machine: Machine) -> None:
+    new_machine.shell(SELINUX_TOOLS)
+    new_machine.install("selinux-policy-targeted", "milter-manager")
+    new_machine.run("rpm", "-q", "milter-manager-selinux")
+
+
+def test_without_the_policy_module_the_package_alone_is_refused_on_a_stock_el(new_machine: Machine) -> None:
+    new_machine.shell(SELINUX_TOOLS)
+    new_machine.install("selinux-policy-targeted")
+    done = new_machine.attempt("sh", "-c", "rpm -i --test /srv/repository/first/milter-manager-3*.rpm")
+    assert "milter-manager-selinux" in done.stderr
+
+
+def test_the_policy_module_is_loaded_and_a_running_service_enters_its_domain(new_machine: Machine) -> None:
+    new_machine.shell(SELINUX_TOOLS)
+    new_machine.install("milter-manager")
+    new_machine.run("systemctl", "start", "milter-manager")
+    before = new_machine.property("MainPID")
+    new_machine.install("milter-manager-selinux")
+    called = new_machine.run("cat", "/root/called")
+    assert "semodule -n -s targeted -X 200 -i /usr/share/selinux/packages/milter_manager.cil\nselinuxenabled" in called
+    assert "\nload_policy \n" in called
+    assert "\nfixfiles -C /run/milter-manager.file_contexts restore\n" in called
+    assert new_machine.property("MainPID") not in ("0", before)
+
+
+def test_the_policy_module_is_unloaded_when_it_goes(new_machine: Machine) -> None:
+    new_machine.shell(SELINUX_TOOLS)
+    new_machine.install("milter-manager", "milter-manager-selinux")
+    new_machine.shell("rm /root/called")
+    new_machine.dnf("remove", "milter-manager-selinux")
+    called = new_machine.run("cat", "/root/called")
+    assert "semodule -n -s targeted -X 200 -r milter_manager\nselinuxenabled \nload_policy \n" in called
+
+
 def test_make_install_gives_a_service_that_starts(new_machine: Machine, wheels: Path) -> None:
     new_machine.shell("""cd /srv/source; make install PYTHON=/usr/bin/python3; systemd-sysusers
         systemd-tmpfiles --create milter-manager.conf; /usr/local/libexec/milter-manager/join-groups

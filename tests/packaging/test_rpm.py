@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import wheels as pinned
 from places import commands
 from rpm_lab import Built, build, need, pythons, said
 
@@ -105,9 +106,21 @@ def test_rpmlint_finds_no_error(rpms: dict[str, Built], release: str) -> None:
 @pytest.mark.parametrize(("release", "threshold"), [("el8", "18"), ("el9", "15")])
 def test_the_service_is_exposed_no_more_than_that(trees: dict[str, Path], release: str, threshold: str) -> None:
     need("systemd-analyze")
-    command = ["systemd-analyze", "security", "--offline=true", f"--root={trees[release]}", f"--threshold={threshold}"]
-    done = subprocess.run([*command, "milter-manager.service"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-300:] + done.stderr
+    assert exposure(trees[release], "milter-manager.service", threshold) == ""
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_the_log_analyzer_is_exposed_no_more_than_that(rpms: dict[str, Built], release: str, tmp_path: Path) -> None:
+    need("systemd-analyze")
+    tree = rpms[release].unpacked(tmp_path, "log-analyzer")
+    assert exposure(tree, "milter-manager-log-analyzer.service", "26") == ""
+
+
+def exposure(tree: Path, unit: str, threshold: str) -> str:
+    """Nothing, unless a unit is exposed more than that, in tenths; then what systemd says of it."""
+    command = ["systemd-analyze", "security", "--offline=true", f"--root={tree}", f"--threshold={threshold}"]
+    done = subprocess.run([*command, unit], capture_output=True, text=True)
+    return "" if done.returncode == 0 else done.stdout[-300:] + done.stderr
 
 
 def test_the_unit_of_el_8_has_only_directives_that_its_systemd_knows(trees: dict[str, Path]) -> None:
@@ -160,6 +173,42 @@ def test_the_bill_of_materials_names_what_was_unpacked(trees: dict[str, Path]) -
     bill = json.loads((app / "milter-manager.cdx.json").read_text())
     listed = {f"{each['name']}-{each['version']}.dist-info" for each in bill["components"]}
     assert listed == {path.name for path in (app / "vendor").glob("*.dist-info")}
+
+
+def test_the_bill_of_materials_has_the_pinned_sum_of_each_wheel(trees: dict[str, Path]) -> None:
+    bill = json.loads((trees["el9"] / "usr/lib64/milter-manager/milter-manager.cdx.json").read_text())
+    files = [file for each in bill["components"] for file in each["components"]]
+    listed = {(file["name"], *((each["alg"], each["content"]) for each in file["hashes"])) for file in files}
+    chosen = pinned.for_machine(pinned.read_lock(), "x86_64")
+    assert listed == {(wheel.file_name, ("SHA-256", wheel.sha256)) for wheel in chosen}
+
+
+def test_the_bill_of_materials_has_the_licences_that_the_package_names(
+    rpms: dict[str, Built], trees: dict[str, Path]
+) -> None:
+    bill = json.loads((trees["el9"] / "usr/lib64/milter-manager/milter-manager.cdx.json").read_text())
+    entries = [entry for each in bill["components"] for entry in each["licenses"]]
+    texts = [entry.get("expression") or entry["license"].get("id") or entry["license"]["name"] for entry in entries]
+    (named,) = rpms["el9"].query("--qf", "%{LICENSE}\n")
+    assert {part for text in texts for part in text.split(" AND ")} == set(named.split(" AND ")) - {"GPL-3.0-or-later"}
+
+
+BILL_FIELDS = {"bomFormat", "specVersion", "serialNumber", "version", "metadata", "components", "dependencies"}
+REF = r"[A-Za-z0-9.:/@#_+-]+"
+
+
+def test_the_bill_of_materials_keeps_to_the_form_of_cyclonedx(trees: dict[str, Path]) -> None:
+    bill = json.loads((trees["el9"] / "usr/lib64/milter-manager/milter-manager.cdx.json").read_text())
+    assert set(bill) == BILL_FIELDS
+    assert re.fullmatch(r"urn:uuid:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", bill["serialNumber"])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", bill["metadata"]["timestamp"])
+    every = [bill["metadata"]["component"], *bill["components"]]
+    every += [file for each in bill["components"] for file in each["components"]]
+    refs = [each.get("bom-ref", "") for each in every if "bom-ref" in each]
+    assert len(set(refs)) == len(refs)
+    assert all(re.fullmatch(REF, ref) for ref in refs)
+    assert {each["type"] for each in every} == {"application", "library", "file"}
+    assert all(each["name"] for each in every)
 
 
 def test_the_bill_of_materials_is_cyclonedx(trees: dict[str, Path]) -> None:

@@ -278,6 +278,14 @@ def test_a_name_server_that_can_not_tell_is_not_waited_for(there: NameServerHere
     assert Resolver((there.spec,), timeout_s=60).look_up("a.example") == ()
 
 
+@pytest.mark.parametrize(("behaviour", "is_so"), [(silence, True), (refused, True), (always(), False)])
+def test_a_name_that_nobody_answered_for_is_another_matter_than_one_without_addresses(
+    there: NameServerHere, hasty: Resolver, behaviour: Behaviour, is_so: bool
+) -> None:
+    there.behave = behaviour
+    assert (hasty.look_up("a.example"), hasty.is_unanswered("a.example")) == ((), is_so)
+
+
 def test_where_nobody_listens_nobody_is_waited_for() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unused:
         unused.bind(("127.0.0.1", 0))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from mmgr.conditions.base import Condition, Stage
 from mmgr.conditions.builtin import BUILT_IN
+from mmgr.conditions.dnsbl import DnsblListed, NotDnsblListed
 from mmgr.conditions.explanation import explain
 from mmgr.conditions.expression import compile_expression
 from mmgr.conditions.facts import Facts
+from mmgr.conditions.remote_network import RemoteNetwork
 from mmgr.conditions.restrict_accounts import RestrictAccounts
 
 A, B = b"<a@example.org>", b"<b@example.org>"
@@ -35,6 +39,39 @@ def test_the_first_condition_that_stops_is_the_reason() -> None:
 def test_the_rule_of_s25r_is_named() -> None:
     found = explain(conditions("S25R"), facts(), [A], False)
     assert "rule 7" in found.passed[0].text
+
+
+TOLD = {
+    "client_name == a or client_address in 192.0.2.0/24": "client_address 192.0.2.7 is in 192.0.2.0/24",
+    "not tls and sender == ''": "the connection is not encrypted and sender <> is ''",
+    "recipient == b@example.org and client_name": "recipient b@example.org is b@example.org and "
+    "client_name ppp12.example.net is not empty",
+    "macro {rcpt_mailer} == x": "macro {rcpt_mailer} == x",
+}
+
+
+@pytest.mark.parametrize(("text", "told"), TOLD.items())
+def test_the_tests_that_made_an_expression_true_are_told(text: str, told: str) -> None:
+    known = facts(macro={b"{rcpt_mailer}": b"x"}.get)
+    assert explain([compile_expression("mine", text)], known, [A, B], False).passed[0].text == told.replace("''", '""')
+
+
+def test_the_list_that_makes_a_client_remote_is_told() -> None:
+    found = explain([RemoteNetwork(remote_addresses=("10.1.0.0/16",))], facts(client_address=b"10.1.2.3"), [A], False)
+    assert found.passed[0].text == "client 10.1.2.3 is in remote_addresses (10.1.0.0/16)"
+
+
+def test_the_service_that_lists_a_client_is_told() -> None:
+    known = facts(look_up=lambda name: ["127.0.0.2"])
+    found = explain([DnsblListed(services=("bl.example.org",))], known, [A], False)
+    assert found.passed[0].text == "bl.example.org lists client 192.0.2.7 (127.0.0.2)"
+
+
+def test_a_service_that_did_not_answer_is_told() -> None:
+    known = facts(is_unanswered=lambda name: name.endswith("bl.example.org"))
+    found = explain([NotDnsblListed(services=("bl.example.org", "zen.example.org"))], known, [A], False)
+    told = "no DNSBL service lists client 192.0.2.7, but there is no answer from bl.example.org"
+    assert found.passed[0].text == told
 
 
 def test_a_recipient_that_is_withheld_is_named() -> None:

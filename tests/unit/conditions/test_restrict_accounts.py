@@ -58,3 +58,15 @@ def test_one_without_a_name_or_proper_accounts_is_refused(name: str, accounts: t
 def test_a_message_passes_if_each_of_its_recipients_does(recipients: list[bytes]) -> None:
     alone = [CONDITION.judge(Stage.RCPT, Facts(recipient=each)) for each in recipients]
     assert bool(CONDITION.judge(Stage.DATA, Facts(recipients=recipients))) == any(alone)
+
+
+def test_a_source_route_is_not_a_part_of_the_account() -> None:
+    condition = RestrictAccounts("mine", ("ann@example.com",))
+    assert condition.judge(Stage.RCPT, Facts(recipient=b"<@relay.example,@other.example:ann@example.com>")) == ""
+
+
+def test_what_of_the_list_fits_is_told() -> None:
+    condition = RestrictAccounts("mine", ("ann@example.com", "@example.net"))
+    facts = Facts(recipients=(b"<ann@example.com>", b"<x@example.net>"))
+    told = "recipient ann@example.com fits ann@example.com, recipient x@example.net fits @example.net"
+    assert condition.explain(facts) == told

@@ -162,6 +162,23 @@ def test_a_signer_behind_what_changes_bodies_is_fine() -> None:
     assert said_of(Config(children=(child("amavisd-milter", "unix:/b"), child("opendkim", "unix:/a")))) == []
 
 
+def test_what_reads_results_of_dkim_in_front_of_what_writes_them_is_a_warning() -> None:
+    config = Config(children=(child("opendmarc", "unix:/a"), child("opendkim", "unix:/b")))
+    text = "opendmarc looks for the results of opendkim, which comes behind it"
+    assert said_of(config) == [(False, "milters.opendmarc.connection_spec", text)]
+
+
+@pytest.mark.parametrize("conditions", [(), ("Unauthenticated",)])
+def test_what_reads_results_of_dkim_behind_what_writes_them_is_fine(conditions: tuple[str, ...]) -> None:
+    children = (child("opendkim", "unix:/b"), child("opendmarc", "unix:/a", applicable_conditions=conditions))
+    assert said_of(Config(children=children)) == []
+
+
+def test_what_signs_the_mail_of_our_own_users_writes_no_results() -> None:
+    signer = child("opendkim", "unix:/b", applicable_conditions=("Authenticated",))
+    assert said_of(Config(children=(child("opendmarc", "unix:/a"), signer))) == []
+
+
 # ---- the pool
 
 

@@ -105,7 +105,10 @@ SEVERAL = {
         SERVER + "whitelist = /(/, file:/nonexistent\n",
         {"conditions.S25R.whitelist": 2},
     ),
-    "services": ("[conditions]\n[[DNSBL Listed]]\nservices = zen=999, -bad-\n", {"conditions.DNSBL Listed.services": 3}),
+    "services": (
+        "[conditions]\n[[DNSBL Listed]]\nservices = zen=999, -bad-\n",
+        {"conditions.DNSBL Listed.services": 3},
+    ),
     "networks": (
         "[conditions]\n[[Remote Network]]\nlocal_addresses = 1.2.3.4/40, ::g\nremote_addresses = x\n",
         {LOCAL: 2, "conditions.Remote Network.remote_addresses": 1},
@@ -138,3 +141,16 @@ def test_a_plugin_that_fails_is_a_fault_with_its_place(directory: Directory) -> 
     directory.write("\nraise ValueError('no')\n", "conditions.d/x.py")
     directory.write("[conditions]\nplugins = yes\n")
     assert directory.places() == [("x.py", 2)]
+
+
+@pytest.mark.parametrize("text", ["[[s25r]]\nexpression = tls\n", "[[Mine]]\naccounts = a\n[[mine]]\naccounts = b\n"])
+def test_a_condition_that_capitals_alone_tell_from_another_is_a_warning(directory: Directory, text: str) -> None:
+    (warning,) = directory.write(f"[conditions]\n{text}").load().warnings
+    assert warning.split(": ")[0].endswith(f":{text.count(chr(10))}")
+    assert "capitals alone" in warning
+
+
+def test_an_expression_that_is_never_true_is_a_warning_with_its_place(directory: Directory) -> None:
+    text = "[conditions]\n[[x]]\nexpression = size < 10 and size > 100\n"
+    (warning,) = directory.write(text).load().warnings
+    assert ":3: conditions.x.expression: can never be true: no size is in all of its limits" in warning

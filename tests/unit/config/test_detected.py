@@ -90,7 +90,7 @@ def test_nothing_is_looked_for_if_the_configuration_says_so(directory: Directory
 def test_what_is_shown_reads_back_as_the_same_children(directory: Directory, root: Path) -> None:
     config = read(directory, root).config
     directory.write(show(config))
-    assert read(directory, Path("/nonexistent")).config.children == config.children
+    assert read(directory, directory.path).config.children == config.children
 
 
 def test_what_is_shown_says_where_it_was_detected(directory: Directory, root: Path) -> None:
@@ -184,3 +184,13 @@ def test_a_misspelt_milter_is_a_fault_with_a_hint(directory: Directory, root: Pa
     directory.write("[milters]\n[[opendkmi]]\nfallback_status = reject\n")
     with pytest.raises(ConfigErrors, match=r"did you mean opendkim\?"):
         read(directory, root)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_told"), [("opendkmi", True), ("opendkim", False), ("opendmarc", False), ("zz", False)]
+)
+def test_a_misspelt_milter_that_is_switched_off_is_told(
+    directory: Directory, root: Path, name: str, is_told: bool
+) -> None:
+    directory.write(f"[milters]\n[[{name}]]\nenabled = no\n")
+    assert any("did you mean opendkim?" in warning for warning in read(directory, root).warnings) is is_told

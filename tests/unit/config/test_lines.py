@@ -182,7 +182,7 @@ def test_sections_nested_a_thousand_deep_are_found() -> None:
 PLAIN = st.text("abz0_.:/@-", min_size=1, max_size=8)
 NAMES = PLAIN | st.sampled_from(["a b", "\u00e9", "x'y", "a#b"])
 SPACE = st.sampled_from(["", " ", "\t", "  "])
-COMMENT = st.sampled_from(["", " # c", "#", '  # it\'s a "comment"'])
+COMMENT = st.sampled_from(["", " # c", " #", '  # it\'s a "comment"'])
 WORDS = st.text("ab ,#'\"=[]%$\u00e9", max_size=8)
 
 
@@ -290,3 +290,14 @@ def test_what_config_obj_refuses_is_a_fault(text: str) -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes_are_scanned(data: bytes) -> None:
     assert isinstance(scan(data), Scan)
+
+
+@pytest.mark.parametrize("value", ["unix:/x#y", "/a#b/", "a, b#c", "yes#on", "a,#b"])
+def test_a_comment_right_behind_a_value_is_a_fault(value: str) -> None:
+    ((line, problem),) = faults(f"[s]\nkey = {value}\n")
+    assert (line, "a '#' in a value stands in quotes" in problem) == (2, True)
+
+
+@pytest.mark.parametrize("value", ["unix:/x #y", "unix:/x\t#y", '"unix:/x#y"', "'a'#b", "#", "", "a, # b"])
+def test_a_comment_behind_a_blank_and_a_sign_in_quotes_are_none(value: str) -> None:
+    assert faults(f"[s]\nkey = {value}\n") == []

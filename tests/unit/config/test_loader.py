@@ -456,3 +456,28 @@ def test_any_file_is_a_configuration_or_a_list_of_faults(directory: Directory, d
     except ConfigErrors as error:
         faults = error.errors
     assert all(str(fault).isprintable() for fault in faults)
+
+
+MAIN_CF = "# ours\nmilter_command_timeout = 10s\nmilter_content_timeout = 3600s\n"
+
+
+def late(directory: Directory, tmp_path: Path, main_cf: str) -> list[str]:
+    """What is said of a child's deadlines with this main.cf in the tree."""
+    (tmp_path / "tree/etc/postfix").mkdir(parents=True)
+    (tmp_path / "tree/etc/postfix/main.cf").write_text(main_cf)
+    directory.write("[milters]\n[[a]]\nconnection_spec = unix:/a\nreading_timeout = 20\nend_of_message_timeout = 400\n")
+    found = load(str(directory.path), None, str(tmp_path / "tree")).warnings
+    return [one for one in found if "Postfix waits" in one and "writing" not in one]
+
+
+def test_deadlines_are_compared_with_what_main_cf_says(directory: Directory, tmp_path: Path) -> None:
+    (told,) = late(directory, tmp_path, MAIN_CF)
+    wanted = "20 seconds are not below the 10 that Postfix waits (/etc/postfix/main.cf:2: milter_command_timeout)"
+    assert wanted in told
+
+
+def test_deadlines_are_compared_with_the_defaults_where_main_cf_says_nothing(
+    directory: Directory, tmp_path: Path
+) -> None:
+    (told,) = late(directory, tmp_path, "milter_command_timeout = soon\n")
+    assert "400 seconds are not below the 300 that Postfix waits (" in told

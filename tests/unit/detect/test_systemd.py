@@ -396,3 +396,18 @@ def test_what_is_started_agrees_with_systemctl(tmp_path: Path, name: str) -> Non
     command = ["systemctl", f"--root={tmp_path}", "is-enabled", "a.service"]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert is_started == (answer.stdout.strip() in ("enabled", "enabled-runtime"))
+
+
+# ---- units that systemd does not load
+
+
+@pytest.mark.parametrize("service_section", ["ExecStart=", "ExecStart=/usr/sbin/a\nExecStart=", "User=a"])
+def test_a_unit_without_a_command_is_started_by_nobody(tmp_path: Path, service_section: str) -> None:
+    text = f"[Service]\n{service_section}\n"
+    read = found(tmp_path, {f"{VENDOR}/a.service": text, **enabled("a.service")})
+    assert (read.is_started.value, "no command" in read.why_not) == (False, True)
+
+
+def test_a_unit_that_can_not_be_read_may_have_a_command(tmp_path: Path) -> None:
+    read = found(tmp_path, {**UNIT, f"{ADMIN}/a.service.d/x.conf": Link("x.conf"), **enabled("a.service")})
+    assert read.is_started.value

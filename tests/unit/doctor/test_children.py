@@ -50,7 +50,7 @@ def test_what_was_only_assumed_is_not_held_against_the_configuration(tmp_path: P
 @pytest.mark.parametrize(
     ("found", "hint"),
     [
-        ((), "systemctl status grey"),
+        ((), "# there is no service grey here: start the milter by what runs it, or write enabled = no"),
         ((detected("unix:/x"),), "systemctl start grey"),
         ((detected("unix:/x", False),), "systemctl enable --now grey"),
         (
@@ -71,5 +71,23 @@ def test_a_path_without_a_slash_is_a_warning(tmp_path: Path) -> None:
 
 def test_a_port_that_selinux_denies_is_an_error(tmp_path: Path) -> None:
     rules = Played(("unconfined_service_t", "unreserved_port_t", "tcp_socket", "name_connect"))
-    (found,) = look(tmp_path, "inet:10025@localhost", policy=rules)
+    found = look(tmp_path, "inet:10025@localhost", policy=rules)[0]
     assert (found.level, found.hint) == ("error", "semanage port -a -t milter_port_t -p tcp 10025")
+
+
+def test_a_service_that_is_there_but_no_known_milter_is_looked_at(tmp_path: Path) -> None:
+    units = tmp_path / "etc/systemd/system"
+    units.mkdir(parents=True)
+    (units / "grey.service").write_text("[Service]\nExecStart=/bin/x\n")
+    tree = Tree(str(tmp_path))
+    around = Surroundings(tree, Accounts(tree), None, False, 1.0)
+    assert (around.has_unit("grey"), around.has_unit("../system/grey"), around.has_unit("green")) == (
+        True,
+        False,
+        False,
+    )
+
+
+def test_a_child_on_a_port_is_told_of_where_nobody_is_connected(tmp_path: Path) -> None:
+    (found,) = look(tmp_path, "inet:10025@localhost")
+    assert (found.level, found.text.split(",")[0]) == ("note", "listens on inet:10025@localhost")

@@ -10,7 +10,7 @@ from mmgr.detect.tree import Tree
 from mmgr.doctor.access import FOUND, Step, Trail
 from mmgr.doctor.accounts import Accounts
 from mmgr.doctor.remedy import Owner, Remedy, remedy
-from mmgr.doctor.rights import PASS, WRITE, Rights
+from mmgr.doctor.rights import PASS, WRITE, Identity, Rights
 
 PASSWD = "root:x:0:0::/:/bin/sh\nmilter-manager:x:990:990::/:/bin/false\nclamilt:x:991:991::/:/bin/false\n"
 GROUP = """\
@@ -111,3 +111,16 @@ def test_a_group_whose_members_are_kept_out_elsewhere_is_not_joined(accounts: Ac
 def test_names_that_a_shell_would_read_are_quoted(accounts: Accounts) -> None:
     found = cure(accounts, trail((991, 991, 0o700), (991, 991, 0o666), "/run/a b"))
     assert found.lines[0] == "setfacl -m u:milter-manager:x '/run/a b'"
+
+
+def test_rights_are_for_the_user_that_is_to_be_made(accounts: Accounts) -> None:
+    borrowed = Identity("nobody", 65534, frozenset((65534,)), successor="milter-manager")
+    found = remedy(trail((991, 991, 0o710), (991, 991, 0o660)), borrowed, accounts, Owner("child", "restart"))
+    first = "# once there is a user milter-manager:"
+    assert found.lines == (first, "usermod -aG clamilt milter-manager", "restart")
+
+
+def test_rights_to_a_directory_are_for_that_user_too(accounts: Accounts) -> None:
+    borrowed = Identity("nobody", 65534, frozenset((65534,)), successor="milter-manager")
+    found = remedy(trail((991, 991, 0o700), (991, 991, 0o666)), borrowed, accounts, Owner("child", "restart"))
+    assert "nobody" not in "\n".join(found.lines)
