@@ -158,14 +158,18 @@ class Breakers:
             old = self.state(place)
             new = change(old) if is_held or is_urgent else old
             if new is not old:
-                _RECORD.pack_into(self._map, _FIRST + place * _RECORD_BYTES, *new)
+                self._put(_FIRST + place * _RECORD_BYTES, _RECORD.pack(*new))
                 bit = 1 << place
                 self.bits[0] = self.bits[0] & ~bit if new == State() else self.bits[0] | bit
         return old, new
 
     def keep_claim(self, place: int, until: float) -> None:
         """The probe goes on, says who probes."""
-        _TIME.pack_into(self._map, _FIRST + place * _RECORD_BYTES + _UNTIL, until)
+        self._put(_FIRST + place * _RECORD_BYTES + _UNTIL, _TIME.pack(until))
+
+    def _put(self, at: int, data: bytes) -> None:
+        """Write whole aligned words: ``pack_into`` clears them first, and readers, who take no lock, would see that."""
+        self._map[at : at + len(data)] = data
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[bool]:

@@ -97,28 +97,28 @@ class Scoreboard:
 
     def set_sessions(self, slot: int, sessions: int) -> None:
         """How many sessions the slot's worker has served."""
-        _COUNT.pack_into(self._map, self._records + slot * _RECORD.size, sessions)
+        self._put(self._records + slot * _RECORD.size, _COUNT.pack(sessions))
 
     def beat(self, slot: int, now: float, within_s: float = 0.0) -> None:
         """The worker gets along. within_s: it may be silent for so long now, by its own deadlines, and be well."""
-        _TIMES.pack_into(self._map, self._records + slot * _RECORD.size + _BEAT, now, now + within_s)
+        self._put(self._records + slot * _RECORD.size + _BEAT, _TIMES.pack(now, now + within_s))
 
     def begin_session(self, slot: int, now: float, until: float) -> None:
         """A connection was accepted: the slot is busy, and may be silent until then. As quick as possible."""
         self._map[self._states + slot] = _BUSY
-        _THREE_TIMES.pack_into(self._map, self._records + slot * _RECORD.size + _BEAT, now, until, now)
+        self._put(self._records + slot * _RECORD.size + _BEAT, _THREE_TIMES.pack(now, until, now))
 
     def end_session(self, slot: int, sessions: int, now: float, until: float) -> None:
         """It is over, one of so many of this worker: the slot is idle, and may be silent until then."""
         at = self._records + slot * _RECORD.size
-        _COUNT.pack_into(self._map, at, sessions)
-        _TIMES.pack_into(self._map, at + _BEAT, now, until)
+        self._put(at, _COUNT.pack(sessions))
+        self._put(at + _BEAT, _TIMES.pack(now, until))
         self._map[self._stages + slot] = 0
         self._map[self._states + slot] = _IDLE
 
     def set_negotiated(self, slot: int, now: float) -> None:
         """Its negotiation was answered."""
-        _TIME.pack_into(self._map, self._records + slot * _RECORD.size + _NEGOTIATED, now)
+        self._put(self._records + slot * _RECORD.size + _NEGOTIATED, _TIME.pack(now))
 
     def add(self, slot: int, answers: Iterable[Answer]) -> None:
         """Count (child, stage, verdict, seconds); see ``mmgr.tally``. Once at the end of a transaction."""
@@ -130,7 +130,7 @@ class Scoreboard:
         """A worker is going to be forked for this slot. What the one before served is kept in the sum."""
         at = self._records + slot * _RECORD.size
         sessions, before = _COUNTS.unpack_from(self._map, at)
-        _RECORD.pack_into(self._map, at, 0, before + sessions, now, now, 0.0, 0.0, now, 0, generation)
+        self._put(at, _RECORD.pack(0, before + sessions, now, now, 0.0, 0.0, now, 0, generation))
         self._map[self._stages + slot] = 0
         self.set_state(slot, WorkerState.STARTING)
         self._set_number(_SLOTS_USED, max(self.slots_used, slot + 1))
@@ -139,7 +139,7 @@ class Scoreboard:
         """Whose slot it is."""
         at = self._records + slot * _RECORD.size + _STARTED
         started, _, generation = _OWNER.unpack_from(self._map, at)
-        _OWNER.pack_into(self._map, at, started, pid, generation)
+        self._put(at, _OWNER.pack(started, pid, generation))
 
     @property
     def slots_used(self) -> int:
@@ -218,4 +218,8 @@ class Scoreboard:
         return number
 
     def _set_number(self, at: int, number: int) -> None:
-        _NUMBER.pack_into(self._map, at, number)
+        self._put(at, _NUMBER.pack(number))
+
+    def _put(self, at: int, data: bytes) -> None:
+        """Write whole aligned words: ``pack_into`` clears them first, and readers would see that."""
+        self._map[at : at + len(data)] = data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import Callable
 
 import pytest
@@ -158,3 +159,30 @@ def test_a_session_that_ends_leaves_an_idle_slot_that_counts_it() -> None:
     record = board.record(1)
     assert (record.sessions, record.beat, record.due, record.accepted) == (17, 8.0, 9.0, 6.0)
     assert (board.state(1), board.stage(1)) == (WorkerState.IDLE, 0)
+
+
+def test_a_reader_never_sees_half_of_a_write() -> None:
+    """In another process, as zeroes in place of a number last for less than a switch between threads."""
+    board = Scoreboard(2)
+    board.begin(0, 1, 1.0)
+    board.set_sessions(0, 5)
+    board.beat(0, 1.0, 6.0)
+    pid = os.fork()
+    if pid == 0:
+        sessions = 5
+        while True:
+            sessions += 1
+            board.begin_session(0, float(sessions), sessions + 6.0)
+            board.end_session(0, sessions, float(sessions), sessions + 6.0)
+            board.beat(0, float(sessions), 6.0)
+    try:
+        seen, total = set(), 0
+        for _ in range(200_000):
+            record = board.record(0)
+            seen |= {name for name in ("beat", "due", "sessions") if not getattr(record, name)}
+            assert board.sessions_total() >= total
+            total = board.sessions_total()
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    assert (seen, total > 5) == (set(), True)
