@@ -2,8 +2,8 @@
 
 The system's log is the journal of systemd (``mmgr.journal``) where it listens, and syslog otherwise. A file may have
 each line as JSON (``mmgr.logline``). Every event at info and above stands in docs/log-catalogue.md. Nothing is logged
-at import or in a signal handler. A log that can't be written never stops mail: what goes wrong with syslog is told once
-on the other sink.
+at import or in a signal handler. A log that can't be written never stops mail (``mmgr.logsinks`` for pipes that nobody
+reads): what goes wrong with syslog is told once on the other sink.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ import socket
 import sys
 import time
 from collections.abc import Hashable
+from typing import IO, Any
 
 from mmgr import journal
 from mmgr.config.model import LogSettings
 from mmgr.journal import NOTICE, JournalSink
 from mmgr.logline import as_json
+from mmgr.logsinks import PatientStream, close_quietly, is_patience_needed, open_log
 
 IDENT = "milter-manager"
 """The name at the head of every syslog line."""
@@ -112,6 +114,10 @@ class _Stamped(logging.StreamHandler):  # type: ignore[type-arg]
 class _Rotated(logging.handlers.WatchedFileHandler):
     """A log file that is made anew when logrotate has moved it away, and used on where it can't be made anew."""
 
+    def _open(self) -> Any:
+        """Called by the parents, too. Raises OSError; does not wait for anyone."""
+        return open_log(self.baseFilename)
+
     def reopenIfNeeded(self) -> None:
         """Look whether the path is still our file; never raises, unlike its parent."""
         try:
@@ -126,7 +132,8 @@ class _Rotated(logging.handlers.WatchedFileHandler):
             return
         old, self.stream = self.stream, stream
         if old is not None:
-            old.close()
+            with contextlib.suppress(OSError):  # a full disk
+                old.close()
         ours = os.fstat(stream.fileno())
         self.dev, self.ino = ours.st_dev, ours.st_ino
 
@@ -179,15 +186,13 @@ class _StderrFormatter(logging.Formatter):
 def set_up(settings: LogSettings) -> None:
     """Send this process's log where settings say. Called before the fork and again after a reload.
 
-    Raises OSError if the log file can't be opened; then nothing has changed.
+    Raises OSError if the log file can't be opened; then nothing has changed. A full disk is no reason to raise.
     """
     handlers = _sinks(settings)
     root = logging.getLogger()
-    for old in list(root.handlers):
-        root.removeHandler(old)
-        old.close()
-    for handler in handlers:
-        root.addHandler(handler)
+    old, root.handlers = root.handlers, handlers
+    for handler in old:
+        close_quietly(handler)
     root.setLevel(_LEVELS[settings.level])
     logging.addLevelName(NOTICE, "NOTICE")
     logging.getLogger(STATISTICS).setLevel(NOTICE if settings.statistics else logging.CRITICAL + 1)
@@ -237,15 +242,32 @@ def _sinks(settings: LogSettings) -> list[logging.Handler]:
 
 
 def _file_or_stderr(settings: LogSettings) -> logging.Handler:
-    is_json, is_stderr = settings.form == "json", settings.path in ("", "-")
+    is_json, stream = settings.form == "json", _standard_stream(settings.path)
     sink: logging.Handler
-    if is_stderr:
-        sink = logging.StreamHandler(sys.stderr) if is_json else _Stamped(sys.stderr)
+    if stream is not None:
+        sink = logging.StreamHandler(stream) if is_json else _Stamped(stream)
     else:
         kind = _Rotated if is_json else LogFile
         sink = kind(settings.path, encoding="utf-8", errors="backslashreplace")
     sink.setFormatter(_JsonFormatter() if is_json else _StderrFormatter("%(message)s"))
     return sink
+
+
+def _standard_stream(path: str) -> IO[str] | PatientStream | None:
+    """Standard error, or standard output where that is no file; None if path names a log file."""
+    if path in _STANDARD:
+        return PatientStream(_STANDARD[path]) if is_patience_needed(_STANDARD[path]) else None
+    if path not in ("", "-"):
+        return None
+    try:
+        descriptor = sys.stderr.fileno()
+    except (OSError, ValueError, AttributeError):
+        return sys.stderr  # what stands in for it, or None
+    return PatientStream(descriptor) if is_patience_needed(descriptor) else sys.stderr
+
+
+_STANDARD = {"/dev/stdout": 1, "/dev/stderr": 2}
+"""What can't be opened by name if it is a socket, nor by another user if it is a pipe."""
 
 
 def _system_log(settings: LogSettings) -> logging.Handler:

@@ -92,12 +92,14 @@ class Companions:
                 self._start(post.companion, slot, now)
 
     def _start(self, companion: Companion, slot: Slot, now: float) -> None:
-        ours, theirs = socket.socketpair() if companion.take_line is not None else (None, None)
+        ours, theirs = None, None
         try:
+            if companion.take_line is not None:
+                ours, theirs = socket.socketpair()
             slot.take(spawn.fork(lambda: self._live(companion, ours, theirs)), 0, now)
         except OSError as error:
             slot.fail(0, now)
-            log.warning("companion-died name=%s cause=%s", companion.name, quoted(f"fork: {error.strerror}"))
+            log.warning("companion-died name=%s cause=%s", companion.name, quoted(f"start: {error.strerror}"))
             if ours is not None:
                 ours.close()
         else:

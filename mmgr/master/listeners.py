@@ -11,12 +11,15 @@ import errno
 import fcntl
 import logging
 import os
+import select
+import signal
 import socket
 import stat
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from types import FrameType
 
 from mmgr.endpoint import Address, Endpoint, listen_addresses
 from mmgr.errors import EndpointError, ListenError
@@ -117,6 +120,27 @@ def listen(endpoint: Endpoint, rights: SocketRights, replaces_stale: bool = True
     except (OSError, EndpointError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ListenError(f"can't listen on {endpoint}: {reason}{_hint(endpoint, error)}") from error
+
+
+def stop_with_master(listeners: Sequence[Listener], life_fd: int) -> None:
+    """In a worker: stop these once life_fd, the readable end of a pipe, is at its end, even in the middle of a session.
+
+    A port that a worker still listens on could not be had by the next master. The kernel sends SIGIO for it, and only
+    to who asked on a description of its own: hence the pipe is opened again. Where that can't be, it is done without.
+    """
+
+    def look(_number: int, _frame: FrameType | None) -> None:
+        poll = select.poll()
+        poll.register(life_fd, select.POLLIN)
+        if poll.poll(0):  # Linux 4.18 also signals when another reader has gone
+            for listener in listeners:
+                listener.stop()
+
+    signal.signal(signal.SIGIO, look)
+    with contextlib.suppress(OSError):
+        own_fd = os.open(f"/proc/self/fd/{life_fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        fcntl.fcntl(own_fd, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(own_fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
 
 
 def effective_backlog(path: str = SOMAXCONN) -> int:
@@ -220,14 +244,24 @@ def _somebody_listens(path: str) -> bool:
 
 
 def _is_alive(pid: int) -> bool:
-    """Does the process exist? One that we can't see (0: it is in another PID namespace) may."""
+    """Does the process run? One that we can't see (0: it is in another PID namespace) may; a zombie does not."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except OSError:
-        return True
-    return True
+        pass  # it exists, and is another user's
+    return process_state(pid) not in ("Z", "X")
+
+
+def process_state(pid: int) -> str:
+    """The letter of proc(5): ``S`` sleeps, ``T`` is stopped, ``Z`` is a zombie; "" if the kernel does not tell."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return ""
+    return fields[0].decode("ascii", "replace") if fields else ""
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ class PidFile:
     """A PID file held by a lock, so that a second instance with the same file refuses to start.
 
     Made (and locked) while still privileged, and left to that owner: who may write it says what ``kill`` hits.
+    Processes that are forked once it is written do not hold it: they may outlive a master that was killed.
     """
 
     def __init__(self, path: str) -> None:
@@ -29,9 +30,10 @@ class PidFile:
             raise ListenError(f"the PID file {path} is held by a running instance") from error
 
     def write(self) -> None:
-        """Write this process's PID."""
+        """Write this process's PID. Once."""
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        os.register_at_fork(after_in_child=self._let_go)
 
     def close(self) -> None:
         """Remove the file, if it is still the one that is locked here; where we may not, it is left empty."""
@@ -40,4 +42,10 @@ class PidFile:
             if (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino):
                 os.ftruncate(self._fd, 0)
                 os.unlink(self._path)
-        os.close(self._fd)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """The lock stays with every other process that has the descriptor."""
+        descriptor, self._fd = self._fd, -1
+        if descriptor >= 0:
+            os.close(descriptor)

@@ -22,6 +22,7 @@ from mmgr import log as logs
 from mmgr.assignment import Assignment, Preparation, WorkerEntry
 from mmgr.config.model import Config, Overload
 from mmgr.endpoint import Endpoint
+from mmgr.errors import MmgrError
 from mmgr.log import quoted
 from mmgr.master import readings, spawn, status
 from mmgr.master.companions import Companion, Companions
@@ -29,7 +30,7 @@ from mmgr.master.control import Control
 from mmgr.master.crew import Blueprint, Crew, Entries
 from mmgr.master.exporting import Exporter
 from mmgr.master.followers import Followers
-from mmgr.master.listeners import Listener, effective_backlog
+from mmgr.master.listeners import Listener, effective_backlog, stop_with_master
 from mmgr.master.notify import Notifier
 from mmgr.master.overrides import Change
 from mmgr.master.policy import Pool
@@ -96,13 +97,12 @@ class Supervisor:
         self._poll = select.poll()
         self._registered: dict[int, OnReady] = {}
         self._life_read, self._life_write = os.pipe2(os.O_CLOEXEC)
-        entries = Entries(duties.worker, duties.reserve, duties.prepare, self._let_go, self._wakeup.nudge)
+        entries = Entries(duties.worker, duties.reserve, duties.prepare, self._begin_worker, self._wakeup.nudge)
         self._crew = Crew(Blueprint(1, config, tuple(listeners), pool_of(config, 1), config), entries, self._life_read)
         followers = Followers((duties.control, duties.exporter))
-        self._reloader = Reloader(self._crew, duties.load, duties.listen, followers)
+        self._reloader = Reloader(self._crew, self._load, duties.listen, followers)
         self._reporter = Reporter(duties.notifier, self._crew, self._reloader)
         self._companions = Companions(duties.companions, self._begin_companion)
-        self._more = 0
         self._is_announced = False
         self._title = ""
         self._warnings = logs.RateLimit()
@@ -173,9 +173,14 @@ class Supervisor:
 
     def _reloaded(self, result: ReloadResult, on_result: OnResult) -> None:
         self._reporter.reloaded()
-        if result.is_done:
-            self._more = 0
         on_result(result)
+
+    def _load(self) -> Config:
+        """Raises MmgrError alone: without descriptors a reload is refused, and the loop goes on."""
+        try:
+            return self._duties.load()
+        except OSError as error:
+            raise MmgrError(f"the configuration can't be read: {error}") from error
 
     def request_change(self, change: Change, on_result: OnResult) -> None:
         """Treat a child in another way than configured, or as configured again; on_result as with a reload."""
@@ -206,11 +211,14 @@ class Supervisor:
         return readings.readings(self._crew, self._reloader, self._began_at, time.monotonic())
 
     def adjust(self, by: int) -> int:
-        """TTIN and TTOU: so many workers more or fewer until the next reload; how many more it is now in all."""
+        """TTIN and TTOU: so many workers more or fewer until the next reload; how many more it is now in all.
+
+        One that runs is the one before: what comes while its workers do is added to what it wants. If it is taken back,
+        so is this.
+        """
         blueprint = self._crew.blueprint
         pool = pool_of(blueprint.config, blueprint.generation, self._more + by)
         if pool != blueprint.pool:
-            self._more += by
             self._crew.blueprint = replace(blueprint, pool=pool)
             log.info(
                 "pool-adjusted more=%d min_spare=%d max_spare=%d max_workers=%d",
@@ -220,6 +228,12 @@ class Supervisor:
                 pool.max_workers,
             )
         return self._more
+
+    @property
+    def _more(self) -> int:
+        """How many workers more are wanted than the configuration says: the pool alone knows, each generation's own."""
+        blueprint = self._crew.blueprint
+        return blueprint.pool.max_spare - pool_of(blueprint.config, blueprint.generation).max_spare
 
     def stop(self) -> None:
         """As TERM: no new sessions; those that run may finish."""
@@ -278,6 +292,11 @@ class Supervisor:
         os.close(self._life_write)
         for descriptor in self._registered.keys() - keeps:
             os.close(descriptor)
+
+    def _begin_worker(self) -> None:
+        """In the child: it may be in a session when the master ends, and the next one needs the ports."""
+        self._let_go()
+        stop_with_master(self._crew.blueprint.listeners, self._life_read)
 
     def _begin_companion(self, keeps: frozenset[int]) -> int:
         """In the child: a companion has no business with the listeners."""

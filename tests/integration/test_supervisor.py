@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from errno import EMFILE, ENOMEM
 from typing import Any, Callable
 
 import pytest
@@ -32,6 +33,7 @@ from tests.support.processes import LabDirectory, wait_for
 
 DIES = "dies"
 BROKEN = "broken"
+OUT_OF = "out of "
 
 
 def idle(assignment: Assignment) -> None:
@@ -93,11 +95,18 @@ class Subject:
 def serve(config: Config, control: socket.socket) -> int:
     """In the forked process: a supervisor, and a few words on a socket."""
     modes: list[str] = []
+    adjust_later: list[int] = []
+    during_read, during_write = os.pipe()
 
     def load() -> Config:
         mode = modes.pop() if modes else ""
+        if adjust_later:
+            os.write(during_write, b"%d" % adjust_later.pop())
         if mode == BROKEN:
             raise ConfigErrors([ConfigError("f", 7, "workers.n_workers", "is no number")])
+        if mode.startswith(OUT_OF):
+            number = int(mode[len(OUT_OF) :])
+            raise OSError(number, os.strerror(number))
         return replace(config, log=replace(config.log, path=mode))
 
     def make(endpoint: Endpoint, _config: Config) -> Any:
@@ -122,6 +131,9 @@ def serve(config: Config, control: socket.socket) -> int:
             name, _, word = mode.partition(" ")
             change = Change(name, Override(word) if word else None)
             supervisor.request_change(change, lambda result: say(vars(result)))
+        elif what == "reload-and-adjust":
+            adjust_later.append(int(mode))
+            supervisor.request_reload(lambda result: say(vars(result)))
         elif what == "adjust":
             say(supervisor.adjust(int(mode)))
         else:
@@ -129,7 +141,11 @@ def serve(config: Config, control: socket.socket) -> int:
             say("stopping")
             supervisor.stop()
 
+    def adjust_during_reload(_events: int) -> None:
+        supervisor.adjust(int(os.read(during_read, 10)))
+
     supervisor.register(control.fileno(), on_ready)
+    supervisor.register(during_read, adjust_during_reload)
     return supervisor.run()
 
 
@@ -264,6 +280,32 @@ def test_one_worker_more(make: Callable[..., Subject]) -> None:
     subject = make(n_workers=2)
     assert subject.ask("adjust 1") == 1
     subject.wait_for(is_idle(3), "three workers")
+
+
+def test_a_reload_takes_back_what_was_adjusted(make: Callable[..., Subject]) -> None:
+    subject = make(n_workers=2)
+    assert subject.ask("adjust 2") == 2
+    subject.wait_for(is_idle(4), "four workers")
+    assert subject.ask("reload")["is_done"]
+    assert subject.ask("adjust 0") == 0
+
+
+def test_what_is_adjusted_during_a_reload_is_counted_as_the_pool_has_it(make: Callable[..., Subject]) -> None:
+    subject = make(n_workers=2)
+    assert subject.ask("adjust 2") == 2
+    subject.wait_for(is_idle(4), "four workers")
+    subject.ask("reload-and-adjust 1")
+    subject.wait_for(is_idle(3), "three workers")
+    assert subject.ask("adjust 0") == 1
+
+
+@pytest.mark.parametrize("problem", [EMFILE, ENOMEM])
+def test_a_reload_for_which_the_system_has_nothing_left_is_refused(make: Callable[..., Subject], problem: int) -> None:
+    subject = make(n_workers=2)
+    subject.wait_for(is_idle(2), "two workers")
+    (error,) = subject.ask(f"reload {OUT_OF}{problem}")["errors"]
+    assert os.strerror(problem) in error
+    subject.wait_for(is_idle(2), "two workers")
 
 
 def test_a_stop_ends_all_with_0(make: Callable[..., Subject]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,10 +26,18 @@ def installed(destdir: Path) -> set[str]:
     return {str(file.relative_to(destdir)) for file in destdir.rglob("*") if not file.is_dir()}
 
 
+@pytest.fixture(scope="module")
+def stage(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An installation that is only copied."""
+    made = tmp_path_factory.mktemp("stage")
+    make("install", f"DESTDIR={made}", "PREFIX=/usr/local")
+    return made
+
+
 @pytest.fixture
-def staged(wheels: Path, tmp_path: Path) -> Path:
-    make("install", f"DESTDIR={tmp_path}", "PREFIX=/usr/local")
-    return tmp_path
+def staged(stage: Path, tmp_path: Path) -> Path:
+    """A copy of its own for each test; no path of the stage is in it, as a test holds."""
+    return shutil.copytree(stage, tmp_path, symlinks=True, dirs_exist_ok=True)
 
 
 def test_what_make_install_puts_there_make_uninstall_takes_away(staged: Path) -> None:
@@ -68,9 +77,9 @@ def test_uninstalling_what_was_never_installed_removes_nothing(tmp_path: Path) -
     assert (done.returncode != 0, mine.exists()) == (True, True)
 
 
-def test_no_path_of_the_stage_is_left_in_a_text(staged: Path) -> None:
-    files = [staged / name for name in installed(staged) if not name.endswith((".pyc", ".so"))]
-    assert [file for file in files if not file.is_symlink() and str(staged).encode() in file.read_bytes()] == []
+def test_no_path_of_the_stage_is_left_in_a_text(stage: Path) -> None:
+    files = [stage / name for name in installed(stage) if not name.endswith((".pyc", ".so"))]
+    assert [file for file in files if not file.is_symlink() and str(stage).encode() in file.read_bytes()] == []
 
 
 def test_the_unit_runs_what_was_installed(staged: Path) -> None:

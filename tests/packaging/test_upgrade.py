@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from places import filled
+from systemd_machine import Machine
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "packaging/systemd/upgrade-from-2.in"
@@ -24,7 +25,7 @@ MAIN = 'load("applicable-conditions/*.conf")\nload_default\nload_if_exist("milte
 
 
 class Site:
-    """A configuration directory after rpm has been at work, the commands of this tree, and a systemctl that takes notes."""
+    """A configuration directory after rpm was at work, the commands of this tree, and a systemctl that takes notes."""
 
     def __init__(self, top: Path) -> None:
         self.directory = top / "milter-manager"
@@ -102,13 +103,18 @@ def test_a_service_that_does_not_run_is_not_started(site: Site) -> None:
 
 def test_statements_that_are_left_are_counted(site: Site) -> None:
     site.local.write_text(LOCAL + COMPUTED)
-    assert "without 1 statements; look there for NOT TRANSLATED" in site.upgrade()
+    assert "without one statement; look there for NOT TRANSLATED" in site.upgrade()
 
 
 def test_a_translation_that_is_refused_is_put_beside(site: Site) -> None:
     site.local.write_text(LOCAL + REFUSED)
     site.upgrade()
     assert (site.local.exists(), "[[other]]" in site.beside(".imported").read_text()) == (False, True)
+
+
+def test_a_translation_that_is_refused_is_said_with_the_reason(site: Site) -> None:
+    site.local.write_text(LOCAL + REFUSED)
+    assert f"refuses: milter-manager: error: {site.local}:" in site.upgrade()
 
 
 def test_a_translation_that_is_refused_leaves_the_old_daemon_at_work(site: Site) -> None:
@@ -155,3 +161,41 @@ def test_what_others_could_not_read_they_can_not_read_afterwards(site: Site) -> 
     site.command("chgrp", "exit 0")
     site.upgrade()
     assert site.local.stat().st_mode & 0o007 == 0
+
+
+OLD_PACKAGE = f"""
+%global debug_package %{{nil}}
+Name: milter-manager
+Version: 2.2.0
+Release: 1
+Summary: Stands in for the old daemon
+License: MIT
+%description
+Stands in.
+%install
+mkdir -p %{{buildroot}}/etc/milter-manager %{{buildroot}}/usr/lib/systemd/system
+cat >%{{buildroot}}/etc/milter-manager/milter-manager.conf <<'END'
+{MAIN}END
+printf '[Service]\\nExecStart=/bin/sleep infinity\\n' >%{{buildroot}}/usr/lib/systemd/system/milter-manager.service
+%files
+%config(noreplace) /etc/milter-manager/milter-manager.conf
+/usr/lib/systemd/system/milter-manager.service
+"""
+
+
+@pytest.mark.packaging
+@pytest.mark.timeout(110)
+def test_an_upgrade_ends_with_the_new_daemon_on_the_old_settings(new_machine: Machine) -> None:
+    local = "/etc/milter-manager/milter-manager.local.conf"
+    new_machine.shell(f"""cat >/root/old.spec <<'OLD'
+{OLD_PACKAGE}OLD
+        rpmbuild -bb --quiet --define '_topdir /root/old' /root/old.spec
+        rpm -i --nodeps /root/old/RPMS/*/*.rpm
+        systemctl daemon-reload; systemctl start milter-manager
+        cat >{local} <<'LOCAL'
+{LOCAL.replace("10025", "10035")}LOCAL""")
+    said = new_machine.dnf("upgrade", "--best", "milter-manager")
+    assert f"its translation is {local}" in said
+    title = new_machine.run("ps", "-o", "user:32=,args=", "-p", new_machine.property("MainPID"))
+    assert (title.split()[0], new_machine.property("ActiveState")) == ("milter-manager", "active")
+    assert new_machine.run("milter-test-server", "-s", "inet:10035@127.0.0.1").startswith("status: ")

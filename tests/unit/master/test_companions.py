@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import select
 import signal
 import socket
@@ -108,6 +109,19 @@ def test_one_that_dies_is_started_again_with_a_warning(house: House, caplog: pyt
         os.kill(slot.pid, signal.SIGKILL)
         assert house.said(1) == b"a"
     assert caplog.messages == ['companion-died name=one cause="signal SIGKILL"']
+
+
+def test_without_descriptors_it_is_started_later_with_a_warning(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    house.put(house.companion(b"a"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        with caplog.at_level(logging.WARNING):
+            house.turn()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert caplog.messages == ['companion-died name=one cause="start: Too many open files"']
+    assert house.said(0) == b"a"
 
 
 def test_its_line_ends_with_it(house: House) -> None:

@@ -17,6 +17,7 @@ from mmgr.endpoint import Endpoint
 from mmgr.errors import ListenError
 from mmgr.master import listeners
 from mmgr.master.listeners import BACKLOG, Listener, SocketRights, effective_backlog, listen
+from tests.support.processes import wait_for
 
 RIGHTS = SocketRights()
 
@@ -333,6 +334,81 @@ def test_a_port_can_be_taken_again_at_once(taker: Taker) -> None:
     first.close(removes_file=True)
     taker.take(endpoint=endpoint)
     assert connects(("127.0.0.1", endpoint.port), socket.AF_INET)
+
+
+class Orphan:
+    """A process that has a listener, waits in a recv like a worker in a session, and outlives its master."""
+
+    def __init__(self, listener: Listener) -> None:
+        life_read, self._life_write = os.pipe()
+        self.mta, theirs = socket.socketpair()
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                os.close(self._life_write)
+                self.mta.close()
+                listeners.stop_with_master([listener], life_read)
+                theirs.send(b"r")
+                theirs.send(theirs.recv(1))
+            finally:
+                os._exit(0)
+        os.close(life_read)
+        theirs.close()
+        listener.socket.close()
+        self.mta.settimeout(20.0)
+        assert self.mta.recv(1) == b"r"
+
+    def lose_master(self) -> None:
+        os.close(self._life_write)
+
+    def end(self) -> None:
+        self.mta.close()
+        os.waitpid(self.pid, 0)
+
+
+@pytest.fixture
+def orphan(taker: Taker) -> Iterator[tuple[Orphan, Endpoint]]:
+    endpoint = Endpoint("inet", host="127.0.0.1", port=free_port())
+    made = Orphan(listen(endpoint, RIGHTS))
+    yield made, endpoint
+    made.end()
+
+
+def test_a_port_is_free_once_the_master_is_gone_though_a_session_runs(
+    taker: Taker, orphan: tuple[Orphan, Endpoint]
+) -> None:
+    worker, endpoint = orphan
+    worker.lose_master()
+    wait_for(lambda: not connects(("127.0.0.1", endpoint.port), socket.AF_INET), "the end of the listener")
+    taker.take(endpoint=endpoint)
+
+
+def test_the_session_of_a_worker_goes_on_when_the_master_is_gone(orphan: tuple[Orphan, Endpoint]) -> None:
+    worker, endpoint = orphan
+    worker.lose_master()
+    wait_for(lambda: not connects(("127.0.0.1", endpoint.port), socket.AF_INET), "the end of the listener")
+    worker.mta.send(b"x")
+    assert worker.mta.recv(1) == b"x"
+
+
+def test_a_zombie_that_once_listened_does_not_keep_its_socket(taker: Taker) -> None:
+    told_read, told_write = os.pipe()
+    master = os.fork()
+    if master == 0:
+        held = listen(taker.endpoint, RIGHTS)
+        if os.fork() == 0:
+            os.close(told_write)
+            os.read(told_read, 1)
+            held.socket.close()
+        os._exit(0)
+    os.waitid(os.P_PID, master, os.WEXITED | os.WNOWAIT)
+    try:
+        assert connects(str(taker.path)), "nobody listens any more"
+        taker.take()
+    finally:
+        os.close(told_write)
+        os.close(told_read)
+        os.waitpid(master, 0)
 
 
 def test_a_taken_socket_never_blocks_its_acceptor(taker: Taker) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,6 +83,33 @@ def test_the_lock_ends_with_the_process_that_held_it(path: Path) -> None:
         os._exit(0)
     os.waitpid(pid, 0)
     PidFile(str(path)).close()
+
+
+def test_a_process_that_outlives_the_holder_does_not_hold_it(path: Path) -> None:
+    ours, theirs = socket.socketpair()
+    ours.settimeout(20.0)
+    holder = os.fork()
+    if holder == 0:
+        ours.close()
+        PidFile(str(path)).write()
+        if os.fork() == 0:
+            theirs.send(b"r")
+            theirs.recv(1)
+        os._exit(0)
+    os.waitpid(holder, 0)
+    with ours, theirs:
+        assert ours.recv(1) == b"r"
+        PidFile(str(path)).close()
+
+
+def test_the_holder_keeps_it_when_a_process_that_it_forked_ends(held: PidFile, path: Path) -> None:
+    held.write()
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    with pytest.raises(ListenError, match="running instance"):
+        PidFile(str(path))
 
 
 @pytest.mark.parametrize("kind", ["missing directory", "directory", "symbolic link"])
