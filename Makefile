@@ -57,8 +57,11 @@ types: $(VENV)/.check
 unit: $(VENV)/.test
 	$(BIN)/python -m pytest -q tests/unit tests/architecture
 
+# What "check" has run already is not run again by "make check test".
+TESTS := $(if $(filter check,$(MAKECMDGOALS)),tests/integration tests/interop tests/packaging,)
+
 test: system-packages $(VENV)/.test ## the whole suite; as root on Debian it installs Postfix and real milters first
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TESTS)
 
 bench: system-packages $(VENV)/.test ## ratios beside Postfix alone (BENCH=quick: under 2 minutes; BENCH=full: every combination)
 	$(BIN)/python -m benchmarks

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 _COUNTS = """
     alive backlog children edits failed failures generation max_spare max_workers min_spare more open peers pid
-    recipients refused repeated sessions uid worker workers
+    recipients refused repeated sessions uid worker workers lines
 """
 NUMBERS = frozenset(_COUNTS.split())
 """Fields that are numbers, beside those whose names end in ``_s`` or ``_bytes``. No peer decides on one of them."""

@@ -140,7 +140,7 @@ def _way_to_put(descriptor: int) -> Callable[[bytes], int]:
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISSOCK(mode):
         return _SocketWay(descriptor)
-    return _PipeWay(descriptor) if stat.S_ISFIFO(mode) else lambda data: os.write(descriptor, data)
+    return _PipeWay(descriptor) if stat.S_ISFIFO(mode) else _DeviceWay(descriptor)
 
 
 class _SocketWay:
@@ -178,6 +178,35 @@ class _PipeWay:
         if not has_ample_room(self._descriptor):
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         return os.write(self._descriptor, data)
+
+
+class _DeviceWay:
+    """Writes to a terminal over a description of its own, as poll(2) finds room in it that is none for a line.
+
+    A terminal that may not be opened is written as it is, when poll(2) says so: one that is stopped has no room.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._shared = descriptor
+        self._own = _opened_anew(descriptor) if os.isatty(descriptor) else None
+
+    def __call__(self, data: bytes) -> int:
+        return os.write(self._shared if self._own is None else self._own, data)
+
+    def __del__(self) -> None:
+        if self._own is not None:
+            os.close(self._own)
+
+
+def _opened_anew(terminal: int) -> int | None:
+    """A descriptor that never blocks; None if our user may not open the terminal."""
+    flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    with contextlib.suppress(OSError):
+        return os.open(os.ttyname(terminal), flags)
+    with contextlib.suppress(OSError):
+        if os.tcgetpgrp(terminal) >= 0:  # so it controls us, and has a second name that every user may open
+            return os.open("/dev/tty", flags)
+    return None
 
 
 def has_ample_room(descriptor: int) -> bool:

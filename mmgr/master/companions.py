@@ -12,12 +12,17 @@ from setproctitle import setproctitle
 
 from mmgr.log import quoted
 from mmgr.master import spawn
+from mmgr.master.listeners import process_state
 from mmgr.master.slots import Slot
 
 log = logging.getLogger(__name__)
 
 END_S = 2.0
 """How long a companion may take to end."""
+
+LOOK_EVERY_S = 1.0
+STOPPED_S = 30.0
+"""One that somebody stopped (SIGSTOP) and did not continue within this time is killed, and another one is started."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class _Post:
     companion: Companion | None
     slot: Slot
     running: Companion | None = None
+    looked_at: float = 0.0
 
 
 class Companions:
@@ -70,11 +76,12 @@ class Companions:
         for name, post in self._posts.items():
             if post.slot.pid == pid:
                 was_told, running = bool(post.slot.told_at), post.running
+                cause = "stopped for too long" if post.slot.is_killed else spawn.cause_of_death(status)
                 post.slot.free(now)
                 if running is not None:
                     running.ended()
                 if not is_stopping and not was_told:
-                    log.warning("companion-died name=%s cause=%s", name, quoted(spawn.cause_of_death(status)))
+                    log.warning("companion-died name=%s cause=%s", name, quoted(cause))
                 return True
         return False
 
@@ -90,6 +97,9 @@ class Companions:
             elif not is_stopping and post.companion and not slot.pid and slot.not_before <= now:
                 post.running = post.companion
                 self._start(post.companion, slot, now)
+            elif slot.pid and not slot.told_at and now - post.looked_at >= LOOK_EVERY_S:
+                post.looked_at = now
+                _look(slot, now)
 
     def _start(self, companion: Companion, slot: Slot, now: float) -> None:
         ours, theirs = None, None
@@ -119,6 +129,17 @@ class Companions:
         setproctitle(f"milter-manager: {companion.name}")
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         companion.life(life_fd, theirs)
+
+
+def _look(slot: Slot, now: float) -> None:
+    """A stopped process keeps its line and its socket, and answers nobody."""
+    if process_state(slot.pid) != "T":
+        slot.clear()
+    elif not slot.suspected_at:
+        slot.suspect(now)
+    elif now - slot.suspected_at >= STOPPED_S and not slot.is_killed:
+        slot.kill()
+        spawn.send_signal(slot.pid, signal.SIGKILL)
 
 
 def _end(slot: Slot, now: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,11 @@ def test_usr1_makes_every_worker_let_go_of_the_old_one(logged: Logged) -> None:
 
 
 def open_files(pids: list[int]) -> set[str]:
-    return {os.readlink(link) for pid in pids for link in Path(f"/proc/{pid}/fd").iterdir()}
+    found = set()
+    for link in (link for pid in pids for link in Path(f"/proc/{pid}/fd").iterdir()):
+        with suppress(FileNotFoundError):  # closed meanwhile
+            found.add(os.readlink(link))
+    return found
 
 
 def test_a_file_that_was_moved_away_is_made_anew_by_the_next_line(logged: Logged) -> None:

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
-from errno import EMFILE, ENOMEM
+from errno import ECONNREFUSED, EMFILE, ENOMEM
 from typing import Any, Callable
 
 import pytest
@@ -34,6 +34,8 @@ from tests.support.processes import LabDirectory, wait_for
 DIES = "dies"
 BROKEN = "broken"
 OUT_OF = "out of "
+BUSY = "busy"
+"""The name of a child with which workers notice nothing, as in a session that lasts."""
 
 
 def idle(assignment: Assignment) -> None:
@@ -47,7 +49,8 @@ def idle(assignment: Assignment) -> None:
     assignment.scoreboard.beat(assignment.slot, 0.0, 1e12)
     assignment.scoreboard.add(assignment.slot, [(0, stage_index("mail"), verdict_index("reject"), 0.002)])
     assignment.tell_master()
-    select.select([assignment.life_fd], [], [])
+    is_busy = any(child.name == BUSY for child in assignment.config.children)
+    select.select([] if is_busy else [assignment.life_fd], [], [])
 
 
 class Subject:
@@ -306,6 +309,24 @@ def test_a_reload_for_which_the_system_has_nothing_left_is_refused(make: Callabl
     (error,) = subject.ask(f"reload {OUT_OF}{problem}")["errors"]
     assert os.strerror(problem) in error
     subject.wait_for(is_idle(2), "two workers")
+
+
+def test_a_worker_in_a_session_does_not_listen_on_when_the_master_is_killed(make: Callable[..., Subject]) -> None:
+    subject = make(BUSY, n_workers=1)
+    status = subject.wait_for(is_idle(1), "a worker")
+    os.kill(subject.pid, signal.SIGKILL)
+    (worker,) = status["workers"]
+    try:
+        wait_for(lambda: is_refused(status["listeners"][0]), "the end of its listener")
+        os.kill(worker["pid"], 0)
+    finally:
+        os.kill(worker["pid"], signal.SIGKILL)
+
+
+def is_refused(spec: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex(spec.partition(":")[2]) == ECONNREFUSED
 
 
 def test_a_stop_ends_all_with_0(make: Callable[..., Subject]) -> None:

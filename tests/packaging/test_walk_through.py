@@ -40,6 +40,8 @@ MAY_FIND_FAULTS = {"milter-managerctl doctor": 4}
 CONFIGURATION = ("remove_header", "EXTRA_FLAGS", "socket", "subnetmatch", "greylist", "autowhite", "sm_macro", "racl")
 CONFIGURATION += ("[milters]", "[[milter-greylist]]", "connection_spec", "enabled", "status:", "elapsed-time:")
 CONFIGURATION += ("smtpd_milters", "milter_protocol", "milter_default_action", "milter_mail_macros")
+SAID = ("milter-manager:",)
+"""How lines begin that the document has for what a command says."""
 
 STAND_INS = r"""
 for unit in spamassassin spamass-milter clamd@ clamav-milter milter-greylist postfix; do
@@ -108,4 +110,4 @@ def test_no_reason_is_given_for_what_the_document_does_not_have() -> None:
 
 def test_each_line_of_a_block_is_a_command_or_known_as_configuration() -> None:
     first = {re.split(r"[ =]", line)[0] for line in indented()}
-    assert first - {*PROGRAMS, *CONFIGURATION} == set()
+    assert first - {*PROGRAMS, *CONFIGURATION, *SAID} == set()

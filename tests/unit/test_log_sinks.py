@@ -1,7 +1,4 @@
-"""Logs that nobody reads and disks that are full: lines are lost and counted, and nothing waits or raises.
-
-A test that would wait for ever is ended by SIGALRM.
-"""
+"""Logs that nobody reads and disks that are full: lines are lost and counted, and nothing waits or raises."""
 
 from __future__ import annotations
 
@@ -25,13 +22,7 @@ F_SETPIPE_SZ = 1031
 LINE = "x" * 99 + "\n"
 PATIENCE_S = 20
 
-
-@pytest.fixture(autouse=True)
-def end_of_patience() -> Iterator[None]:
-    """What waits for ever is killed, and pytest with it: better than a run that never ends."""
-    signal.alarm(PATIENCE_S)
-    yield
-    signal.alarm(0)
+pytestmark = pytest.mark.timeout(PATIENCE_S)
 
 
 @pytest.fixture
@@ -211,24 +202,19 @@ def test_room_is_ample_until_a_quarter_is_used(piped: Reader) -> None:
 # ---- the log as a whole
 
 
-@pytest.fixture
-def as_stderr(piped: Reader, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
-    """Standard error, as Python knows it, is the pipe."""
-    with open(piped.writing, "w", closefd=False, encoding="utf-8") as stream:
-        monkeypatch.setattr(sys, "stderr", stream)
-        yield piped
-
-
 @pytest.mark.usefixtures("root")
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_neither_way_to_log_waits_for_the_reader_of_standard_error(as_stderr: Reader, form: str) -> None:
+def test_neither_way_to_log_waits_for_the_reader_of_standard_error(
+    piped: Reader, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", os.fdopen(piped.writing, "w", closefd=False))
     set_up(LogSettings(use_syslog=False, form=form))
     for number in range(500):
         quick_info("transaction queue_id=%d", number)
         logging.getLogger("x").warning("child-failed number=%d", number)
-    as_stderr.read()
+    piped.read()
     quick_info("transaction queue_id=%s", "last")
-    first, told = as_stderr.read().splitlines()
+    first, told = piped.read().splitlines()
     assert "last" in first
     assert "log-lines-lost" in told
 

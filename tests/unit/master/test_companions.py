@@ -124,6 +124,34 @@ def test_without_descriptors_it_is_started_later_with_a_warning(house: House, ca
     assert house.said(0) == b"a"
 
 
+def stopped(house: House) -> int:
+    """The one that runs, stopped and once looked at."""
+    house.put(house.companion(b"a"))
+    assert house.said(0) == b"a"
+    (slot,) = [post.slot for post in house.companions._posts.values()]
+    os.kill(slot.pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, slot.pid, os.WSTOPPED | os.WNOWAIT)
+    house.turn(2.0)
+    return slot.pid
+
+
+def test_one_that_stays_stopped_is_replaced(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    stopped(house)
+    with caplog.at_level(logging.WARNING):
+        house.turn(40.0)
+        assert house.said(1) == b"a"
+    assert caplog.messages == ['companion-died name=one cause="stopped for too long"']
+
+
+def test_one_that_is_stopped_for_a_moment_stays(house: House) -> None:
+    pid = stopped(house)
+    os.kill(pid, signal.SIGCONT)
+    os.waitid(os.P_PID, pid, os.WCONTINUED)
+    house.turn(40.0)
+    house.turn(80.0)
+    assert [post.slot.pid for post in house.companions._posts.values()] == [pid]
+
+
 def test_its_line_ends_with_it(house: House) -> None:
     house.put(house.companion(b"a"))
     assert house.said(0) == b"a"
