@@ -131,6 +131,13 @@ def test_check_config_starts_nothing(manager: Manager) -> None:
     assert not manager.socket_path.exists()
 
 
+def test_check_config_tells_of_a_socket_on_which_nobody_listens(manager: Manager) -> None:
+    manager.write_config({"gone": "unix:/nonexistent/m.sock"})
+    ended = run(manager, "--check-config")
+    fault = "milters.gone.connection_spec: unix:/nonexistent/m.sock can't be connected: No such file or directory"
+    assert (ended.returncode, fault in ended.stderr) == (0, True)
+
+
 def test_check_config_of_a_broken_configuration_ends_with_78_and_tells_the_faults(broken: Manager) -> None:
     ended = run(broken, "--check-config")
     assert ended.returncode == EX_CONFIG
