@@ -127,16 +127,18 @@ def stop_with_master(listeners: Sequence[Listener], life_fd: int) -> None:
 
     A port that a worker still listens on could not be had by the next master. The kernel sends SIGIO for it, and only
     to who asked on a description of its own: hence the pipe is opened again. Where that can't be, it is done without.
+    This is the one signal function that does anything: a session waits in one system call after another, which a
+    wake-up byte would not end. It waits for nothing, and touches nothing that a session uses.
     """
 
-    def look(_number: int, _frame: FrameType | None) -> None:
+    def stop_if_alone(_number: int, _frame: FrameType | None) -> None:
         poll = select.poll()
         poll.register(life_fd, select.POLLIN)
         if poll.poll(0):  # Linux 4.18 also signals when another reader has gone
             for listener in listeners:
                 listener.stop()
 
-    signal.signal(signal.SIGIO, look)
+    signal.signal(signal.SIGIO, stop_if_alone)
     with contextlib.suppress(OSError):
         own_fd = os.open(f"/proc/self/fd/{life_fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         fcntl.fcntl(own_fd, fcntl.F_SETOWN, os.getpid())
