@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from mmgr.conditions.base import Condition, Stage
 from mmgr.conditions.facts import Facts
-from mmgr.config.model import Config
 from mmgr.log import RateLimit, quoted
 from mmgr.protocol.constants import Command
 from mmgr.protocol.framing import PAYLOAD, encode_frame
@@ -105,12 +104,6 @@ class Gate:
                     yield from condition.macros(stage, self._facts).items()
                 except Exception as error:  # noqa: BLE001  the milter does without
                     _report(condition, stage, error)
-
-
-def conditions_of(config: Config, name: str) -> tuple[Condition, ...]:
-    """The conditions of a milter, in its order."""
-    (settings,) = (child for child in config.children if child.name == name)
-    return tuple(config.compiled[each] for each in settings.applicable_conditions)
 
 
 def needs_of(conditions: Iterable[Condition], wanted: Sequence[OptionNegotiation]) -> list[OptionNegotiation]:
